@@ -1,0 +1,36 @@
+# The two commands are `make run` and `make test`; both do all the set-up. As root, on Debian or Ubuntu.
+SHELL := /bin/sh
+export PATH := $(HOME)/.cargo/bin:$(or $(METTLE_CACHE),$(HOME)/.cache/mettle)/go/bin:$(PATH)
+METTLE := $(or $(CARGO_TARGET_DIR),target)/debug/mettle
+SUITE ?= experiments/suites/quick.yaml
+OUT ?= out
+
+.PHONY: run test bootstrap lint unit e2e down
+
+## real Kubernetes, the stack, load, faults, a verdict, a report in $(OUT)
+run: bootstrap
+	$(METTLE) run $(SUITE) --up --out $(OUT)
+
+## everything that CI runs: formatting, lints, unit and property tests, the fake and crash runs, the real cluster
+test: bootstrap lint unit e2e
+
+bootstrap:
+	@./bootstrap.sh
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null 2>&1; then cargo deny --locked check; else echo "lint: cargo-deny is not installed: licences and advisories are not checked here"; fi
+
+unit:
+	cargo test --locked --workspace
+
+## the tests that need root and a real cluster; they make clusters of their own names and leave nothing behind
+e2e:
+	cargo test --locked --lib netpol -- --ignored
+	cargo test --locked --test netpol -- --ignored --test-threads=1
+	cargo test --locked --test e2e -- --ignored --test-threads=1 --nocapture
+
+## take the cluster of `make run` down
+down:
+	$(METTLE) down

@@ -1,0 +1,105 @@
+//! The agent against real processes: it stops them, says so, and continues them in each of the ways it must.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+struct Target(Child, String, #[expect(dead_code, reason = "keeps the directory")] tempfile::TempDir);
+
+impl Target {
+    /// A process with a name of its own, so that no other on the machine is hit.
+    fn start(name: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join(name);
+        // A link, not a copy: a file just written may still be open in a child that another test is forking.
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        Self(Command::new(&program).arg("60").spawn().unwrap(), name.to_owned(), directory)
+    }
+
+    fn state(&self) -> char {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        stat.rsplit(')').next().unwrap().trim().chars().next().unwrap()
+    }
+
+    fn await_state(&self, wanted: &[char], within: Duration) {
+        let end = Instant::now() + within;
+        while !wanted.contains(&self.state()) {
+            assert!(Instant::now() < end, "state is {}, wanted {wanted:?}", self.state());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn agent(target: &Target, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_mettle-agent"))
+        .args(["pause", "--process", &target.1])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn last_line(child: Child) -> String {
+    let lines: Vec<String> = BufReader::new(child.stdout.unwrap()).lines().map_while(Result::ok).collect();
+    lines.last().cloned().unwrap_or_default()
+}
+
+#[test]
+fn told_to_resume() {
+    let target = Target::start("mtl-told");
+    let mut child = agent(&target, &["--ttl-ms", "30000"]);
+    target.await_state(&['T'], LONG);
+    child.stdin.as_mut().unwrap().write_all(b"resume\n").unwrap();
+    target.await_state(&['S', 'R'], LONG);
+    assert!(last_line(child).contains("1 of 1 processes: told to"));
+}
+
+#[test]
+fn the_harness_dies_and_standard_input_ends() {
+    let target = Target::start("mtl-eof");
+    let mut child = agent(&target, &["--ttl-ms", "30000"]);
+    target.await_state(&['T'], LONG);
+    drop(child.stdin.take());
+    target.await_state(&['S', 'R'], LONG);
+    assert!(last_line(child).contains("standard input ended"));
+}
+
+#[test]
+fn the_harness_hangs_and_sends_no_heartbeat() {
+    let target = Target::start("mtl-beat");
+    let child = agent(&target, &["--ttl-ms", "30000", "--heartbeat-ms", "500"]);
+    target.await_state(&['T'], LONG);
+    target.await_state(&['S', 'R'], LONG);
+    assert!(last_line(child).contains("no heartbeat"));
+}
+
+#[test]
+fn its_own_time_limit_ends_it_whatever_is_sent() {
+    let target = Target::start("mtl-ttl");
+    let mut child = agent(&target, &["--ttl-ms", "800", "--heartbeat-ms", "10000"]);
+    target.await_state(&['T'], LONG);
+    child.stdin.as_mut().unwrap().write_all(b"beat\n").unwrap();
+    target.await_state(&['S', 'R'], LONG);
+    assert!(last_line(child).contains("time limit"));
+}
+
+#[test]
+fn a_name_that_nothing_bears_is_a_failure() {
+    let output = Command::new(env!("CARGO_BIN_EXE_mettle-agent"))
+        .args(["pause", "--process", "mtl-nobody", "--ttl-ms", "1000"])
+        .stdin(Stdio::piped())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("no process is named mtl-nobody"));
+}

@@ -1,0 +1,145 @@
+//! The steady state as a gate: no steady baseline, no injection.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Component, Experiment, Finding, Observation, Timeline, Verdict, Window};
+
+const ERROR_PERCENT_MAX: f64 = 1.0;
+
+/// Whether the stack is steady enough to be broken. Passes only when, in the window:
+/// the load reached its floor and the generator was not its own limit (see [`crate::model::Samples::unusable`]),
+/// at most 1 % of the requests were not ok in the worst reading, every probe that ever looked has looked (and at least one),
+/// every counted component had all of its members throughout, every component that a fault will hit is counted,
+/// no node is not Ready and no leadership is empty at its end. Never a fail: nothing was broken yet.
+#[must_use]
+pub fn baseline(experiment: &Experiment, timeline: &Timeline, window: Window) -> Finding {
+    let samples = timeline.samples(window);
+    let percent = samples.all.error_share() * 100.0;
+    let mut problems: Vec<String> = samples.unusable(experiment.load.requests_min).into_iter().collect();
+    if percent > ERROR_PERCENT_MAX {
+        problems.push(format!(
+            "{percent:.2} % of requests were not ok ({} of {}), at most {ERROR_PERCENT_MAX} % are steady",
+            samples.all.errors, samples.all.requests
+        ));
+    }
+    problems.extend(silent_probes(timeline, window));
+    problems.extend(members_missing(experiment, timeline, window));
+    problems.extend(not_ready_at_end(timeline, window));
+    match problems.first() {
+        None => Finding::new(
+            "steady-state",
+            Verdict::Pass,
+            format!("{} requests, {percent:.2} % not ok, every member there", samples.all.requests),
+        ),
+        Some(first) => Finding::new("steady-state", Verdict::Inconclusive, format!("not steady: {first}"))
+            .with_evidence(problems.clone()),
+    }
+}
+
+/// Probes that have looked at any time but not in the window; or the lack of any.
+pub(super) fn silent_probes(timeline: &Timeline, window: Window) -> Vec<String> {
+    let beats = timeline.observations(0).filter_map(|(at_ms, observation)| match observation {
+        Observation::Heartbeat { probe } if at_ms < window.end_ms => Some((at_ms, probe)),
+        _ => None,
+    });
+    let (mut known, mut looked) = (BTreeSet::new(), BTreeSet::new());
+    for (at_ms, probe) in beats {
+        known.insert(probe);
+        if window.contains_ms(at_ms) {
+            looked.insert(probe);
+        }
+    }
+    if known.is_empty() {
+        return vec!["no probe looked at the stack".to_owned()];
+    }
+    known.difference(&looked).map(|probe| format!("probe {probe} was silent")).collect()
+}
+
+fn members_missing(experiment: &Experiment, timeline: &Timeline, window: Window) -> Vec<String> {
+    let mut counts: BTreeMap<Component, (u32, u32)> = BTreeMap::new();
+    let mut problems = Vec::new();
+    let mut lower = BTreeSet::new();
+    for (at_ms, observation) in timeline.observations(0).filter(|(at_ms, _)| *at_ms < window.end_ms) {
+        if let Observation::Redundancy { component, have, want } = observation {
+            counts.insert(*component, (*have, *want));
+            if at_ms >= window.start_ms && have < want {
+                lower.insert(*component);
+            }
+        }
+    }
+    for (component, (have, want)) in &counts {
+        if have != want || *want == 0 {
+            problems.push(format!("{component} has {have} of {want} members in sync"));
+        } else if lower.contains(component) {
+            problems.push(format!("{component} lacked a member for a while"));
+        }
+    }
+    let hit: BTreeSet<Component> =
+        experiment.faults.iter().filter_map(|fault| fault.target.component).collect();
+    let uncounted = hit.into_iter().filter(|component| !counts.contains_key(component));
+    problems.extend(uncounted.map(|component| format!("nobody counted the members of {component}")));
+    problems
+}
+
+fn not_ready_at_end(timeline: &Timeline, window: Window) -> Vec<String> {
+    let mut nodes = BTreeMap::new();
+    let mut leaders = BTreeMap::new();
+    for (_, observation) in timeline.observations(0).filter(|(at_ms, _)| *at_ms < window.end_ms) {
+        match observation {
+            Observation::Node { name, ready } => {
+                nodes.insert(name, *ready);
+            }
+            Observation::Leader { component, scope, leader, .. } => {
+                leaders.insert((component, scope), leader.is_some());
+            }
+            _ => {}
+        }
+    }
+    let nodes = nodes.into_iter().filter(|(_, ready)| !ready);
+    let nodes = nodes.map(|(name, _)| format!("node {name} is not ready"));
+    let leaders = leaders.into_iter().filter(|(_, led)| !led);
+    nodes.chain(leaders.map(|((component, scope), _)| format!("{component} {scope} has no leader"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Build, experiment};
+    use crate::model::ErrorClass::ServerStatus;
+    use crate::model::Verdict::{Inconclusive, Pass};
+    use crate::model::{Component, Observation};
+
+    #[test]
+    fn only_a_steady_baseline_opens_the_gate() {
+        let steady = Build::steady;
+        let no_leader = Observation::Leader {
+            component: Component::Postgres,
+            scope: "postgres".into(),
+            leader: None,
+            epoch: None,
+        };
+        for (name, build, verdict) in [
+            ("steady", steady(), Pass),
+            ("half a per cent of errors", steady().errors(1_000, 1_050, ServerStatus), Pass),
+            ("2 % of errors", steady().errors(1_000, 1_300, ServerStatus), Inconclusive),
+            (
+                "errors, blamed on the generator",
+                steady().errors(1_000, 1_300, ServerStatus).limited(1_000, 2_000),
+                Inconclusive,
+            ),
+            ("no load", steady().silence(0, 12_000), Inconclusive),
+            ("the generator was the limit", steady().limited(0, 3_000), Inconclusive),
+            ("no probe", steady().probes_until(0), Inconclusive),
+            ("a member is missing", steady().members(2_000, 2), Inconclusive),
+            ("a member was missing", steady().members(2_000, 2).members(3_000, 3), Inconclusive),
+            ("the target is not counted", steady().no_members(), Inconclusive),
+            ("a node is down", steady().node_ready(5_000, false), Inconclusive),
+            ("a node was down", steady().node_ready(5_000, false).node_ready(6_000, true), Pass),
+            ("no leader", steady().see(5_000, no_leader), Inconclusive),
+            ("nothing at all", Build::empty(), Inconclusive),
+        ] {
+            let timeline = build.timeline();
+            let finding = super::baseline(&experiment(), &timeline, timeline.windows.baseline);
+            assert_eq!(finding.verdict, verdict, "{name}: {}", finding.reason);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! One file a check: timeline in, finding out. No I/O, no clock. What a timeline does not carry is
+//! inconclusive; nothing passes because nothing was seen.
+
+mod client;
+mod duplicated_writes;
+mod error_rate;
+mod evidence;
+pub mod gate;
+mod hit;
+mod latency;
+mod lost_writes;
+mod pods;
+mod recovery;
+mod recovery_time;
+mod redundancy;
+mod replicas_restored;
+mod route;
+mod text;
+mod writes;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod testing;
+
+use crate::model::{CheckKind, CheckSpec, Experiment, Finding, LoadSpec, RecoveryPhases, Timeline, Verdict};
+
+pub use evidence::evidence;
+pub use gate::baseline;
+pub use recovery::{STABLE_FOR_SECONDS, phases};
+
+/// One check over one timeline.
+#[must_use]
+pub fn judge(spec: &CheckSpec, load: &LoadSpec, timeline: &Timeline) -> Finding {
+    match spec.check {
+        CheckKind::ErrorRate => error_rate::judge(spec, load, timeline),
+        CheckKind::Latency => latency::judge(spec, load, timeline),
+        CheckKind::RecoveryTime => recovery_time::judge(spec, timeline),
+        CheckKind::LostWrites => lost_writes::judge(spec, timeline),
+        CheckKind::DuplicatedWrites => duplicated_writes::judge(spec, timeline),
+        CheckKind::ReplicasRestored => replicas_restored::judge(spec, timeline),
+    }
+}
+
+/// Every judgement over one experiment's timeline: first what the evidence does not carry
+/// (only what is missing is listed), then one finding a check, and the phases of the recovery.
+#[must_use]
+pub fn judge_all(experiment: &Experiment, timeline: &Timeline) -> (Vec<Finding>, RecoveryPhases) {
+    let mut findings = evidence(experiment, timeline);
+    findings.extend(experiment.expect.iter().map(|spec| judge(spec, &experiment.load, timeline)));
+    if experiment.expect.is_empty() {
+        findings.push(Finding::new("expect", Verdict::Inconclusive, "no check was asked for"));
+    }
+    let stable_for = experiment.expect.iter().find_map(|spec| spec.stable_for_seconds);
+    (findings, phases(timeline, stable_for.unwrap_or(STABLE_FOR_SECONDS)))
+}
+
+/// What a check judges, for `mettle list checks`.
+#[must_use]
+pub fn describe(kind: CheckKind) -> &'static str {
+    match kind {
+        CheckKind::ErrorRate => "share of requests in a window that were not ok (maxPercent)",
+        CheckKind::Latency => {
+            "a quantile from the intended time, against a bound or the baseline (maxMs, maxRatioToBaseline)"
+        }
+        CheckKind::RecoveryTime => {
+            "time from injection until clients succeed again and keep succeeding (maxSeconds)"
+        }
+        CheckKind::LostWrites => "acknowledged writes that a direct read of the store does not find (max)",
+        CheckKind::DuplicatedWrites => "writes that the store holds more than once (max)",
+        CheckKind::ReplicasRestored => "every member of a component back and in sync (maxSeconds)",
+    }
+}

@@ -1,0 +1,206 @@
+//! The command line, as clap types only. What each command does is in [`crate::command`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use crate::provider::ProviderKind;
+
+/// Stand a Kubernetes stack up, drive load at it, break it, and prove whether it recovers.
+#[derive(Debug, Parser)]
+#[command(name = "mettle", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Where the cluster comes from
+    #[arg(long, global = true, value_enum, default_value_t = ProviderKind::Local, env = "METTLE_CLUSTER")]
+    pub cluster: ProviderKind,
+    /// Name of the cluster
+    #[arg(long, global = true, default_value = "mettle", env = "METTLE_NAME")]
+    pub name: String,
+    /// Print JSON where a person would read a table
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Answer yes to every question
+    #[arg(long, global = true)]
+    pub yes: bool,
+    /// More detail on standard error; twice for debug
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring the cluster and the stack up; resumes where an earlier `up` stopped
+    Up(UpArgs),
+    /// Take the cluster down and leave nothing of it behind
+    Down(DownArgs),
+    /// Show the cluster, its nodes and the stack on it
+    Status,
+    /// Kill, start or list the nodes of the cluster
+    Node(NodeArgs),
+    /// Show what a run would do: targets, changes, their undo, limits; changes nothing
+    Plan(PlanArgs),
+    /// Run experiments or suites and give a verdict
+    Run(RunArgs),
+    /// Undo what an interrupted run left behind
+    Revert(RevertArgs),
+    /// Check that the stack is healthy
+    Verify,
+    /// Print the report of an earlier run
+    Report(ReportArgs),
+    /// List faults, checks, experiments, suites, scenarios or clusters
+    List(ListArgs),
+    /// Check whether this machine can do what mettle needs, and say what to do if not
+    Doctor(DoctorArgs),
+    /// Processes that mettle starts for itself
+    #[command(subcommand, hide = true)]
+    Internal(Internal),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// Only the cluster, or only the stack on a cluster that stands
+    #[arg(long, value_enum)]
+    pub only: Option<UpOnly>,
+    /// Overlay of the stack to apply: a name under stack/overlays, or a directory
+    #[arg(long, default_value = "local")]
+    pub overlay: String,
+    /// Directory with Kubernetes binaries to use before any other source
+    #[arg(long, env = "METTLE_BIN_DIR")]
+    pub bin_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UpOnly {
+    /// The cluster without the stack
+    Cluster,
+    /// The stack, on a cluster that stands
+    Stack,
+    /// Binaries and images into the cache, no cluster
+    Cache,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DownArgs {
+    /// Every cluster that mettle made on this machine
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct NodeArgs {
+    #[command(subcommand)]
+    pub action: NodeAction,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum NodeAction {
+    /// Power a node off at once: every process on it dies and its link goes down
+    Kill { node: String },
+    /// Power a killed node on again
+    Start { node: String },
+    /// List the nodes
+    List,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// Experiment or suite files
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Seed of every choice; drawn and printed when absent
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Experiment or suite files
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Directory for report.json, timeline.jsonl, junit.xml and logs
+    #[arg(long, default_value = "out")]
+    pub out: PathBuf,
+    /// Seed of every choice; drawn and printed when absent
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Bring the cluster and the stack up first when they do not stand
+    #[arg(long)]
+    pub up: bool,
+    /// Take the cluster down afterwards, whatever the verdict
+    #[arg(long)]
+    pub down: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RevertArgs {
+    /// The journal to revert; every unreverted journal of the cluster when absent
+    #[arg(long)]
+    pub journal: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// Directory of a run, or its report.json
+    #[arg(default_value = "out")]
+    pub path: PathBuf,
+    /// Print the JSON schema of report.json and exit
+    #[arg(long)]
+    pub schema: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ListArgs {
+    #[arg(value_enum)]
+    pub what: ListWhat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ListWhat {
+    Faults,
+    Checks,
+    Experiments,
+    Suites,
+    Scenarios,
+    Clusters,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Only say what is missing, as package names for the system's package manager
+    #[arg(long)]
+    pub packages: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Internal {
+    /// Process 1 of a node or of the control plane: starts and restarts its processes
+    Supervise {
+        /// JSON file that lists the processes
+        #[arg(long)]
+        spec: PathBuf,
+    },
+    /// Enforces NetworkPolicies on one node with nftables
+    Netpol {
+        #[arg(long)]
+        kubeconfig: PathBuf,
+        #[arg(long)]
+        node: String,
+        /// Path of nft
+        #[arg(long, default_value = "nft")]
+        nft: PathBuf,
+    },
+    /// The load generator, as a child of a run
+    Load {
+        /// JSON file that describes the load
+        #[arg(long)]
+        spec: PathBuf,
+    },
+}

@@ -1,0 +1,17 @@
+//! The Kubernetes API: read, wait, tunnel, and the one place that mutates during a run.
+
+mod agent;
+mod apply;
+mod cache;
+mod client;
+mod read;
+mod tunnel;
+mod wait;
+
+pub use agent::AGENT_PREFIX;
+pub use apply::{Applied, Applier, NodePower};
+pub use cache::PodCache;
+pub use client::{ClusterError, connect};
+pub use read::{NAME_LABEL, node_info, pod_info, snapshot};
+pub use tunnel::{Dialer, PodAddress, Stream, http_get};
+pub use wait::poll_until;

@@ -1,0 +1,134 @@
+//! Reads the cluster into a [`Snapshot`]. Roles are not here: a component's own protocol says them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+
+use super::ClusterError;
+use crate::model::{Component, NodeInfo, PodInfo, Snapshot, WorkloadInfo};
+
+/// The label by which a pod says what it is.
+pub const NAME_LABEL: &str = "app.kubernetes.io/name";
+
+/// Lists are bounded; a stack of ours is far smaller.
+const LIMIT: u32 = 2000;
+
+/// Nodes, namespaces, and the pods and workloads of `namespace`.
+///
+/// # Errors
+/// When the API does not answer or refuses.
+pub async fn snapshot(client: &Client, namespace: &str) -> Result<Snapshot, ClusterError> {
+    let list = ListParams::default().limit(LIMIT);
+    let namespaces = Api::<Namespace>::all(client.clone());
+    let nodes = Api::<Node>::all(client.clone());
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+    let deployments = Api::<Deployment>::namespaced(client.clone(), namespace);
+    let sets = Api::<StatefulSet>::namespaced(client.clone(), namespace);
+    let (namespaces, nodes, pods, deployments, sets) = tokio::try_join!(
+        namespaces.list(&list),
+        nodes.list(&list),
+        pods.list(&list),
+        deployments.list(&list),
+        sets.list(&list),
+    )
+    .map_err(ClusterError::api(format!("list the objects of namespace {namespace}")))?;
+    let pods: Vec<PodInfo> = pods.items.iter().map(pod_info).collect();
+    let workloads =
+        deployments.items.iter().map(deployment_info).chain(sets.items.iter().map(set_info)).collect();
+    Ok(Snapshot {
+        namespaces: namespaces
+            .items
+            .into_iter()
+            .map(|ns| (ns.name_any(), ns.metadata.labels.unwrap_or_default()))
+            .collect(),
+        pods,
+        nodes: nodes.items.iter().map(node_info).collect(),
+        workloads,
+        roles: Vec::new(),
+    })
+}
+
+pub fn pod_info(pod: &Pod) -> PodInfo {
+    let status = pod.status.as_ref();
+    let labels = pod.metadata.labels.clone().unwrap_or_default();
+    let statuses = status.and_then(|status| status.container_statuses.as_ref());
+    let containers = statuses.into_iter().flatten().map(|container| {
+        (
+            container.name.clone(),
+            (container.container_id.clone().unwrap_or_default(), container.restart_count),
+        )
+    });
+    PodInfo {
+        namespace: pod.namespace().unwrap_or_default(),
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        ip: status.and_then(|status| status.pod_ip.clone()),
+        ready: is_ready(pod),
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+        component: component_of(&labels),
+        labels,
+        controller: controller_of(pod.metadata.owner_references.as_deref()),
+        containers: containers.collect(),
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn component_of(labels: &BTreeMap<String, String>) -> Option<Component> {
+    labels.get(NAME_LABEL).and_then(|name| Component::from_label(name))
+}
+
+/// A ReplicaSet is named by its Deployment: `backend-5d8f` → `ReplicaSet/backend-5d8f`.
+fn controller_of(owners: Option<&[OwnerReference]>) -> Option<String> {
+    let owner = owners?.iter().find(|owner| owner.controller == Some(true))?;
+    Some(format!("{}/{}", owner.kind, owner.name))
+}
+
+pub fn node_info(node: &Node) -> NodeInfo {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    NodeInfo {
+        name: node.name_any(),
+        ready: conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"),
+        unschedulable: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
+        labels: node.metadata.labels.clone().unwrap_or_default(),
+    }
+}
+
+fn deployment_info(deployment: &Deployment) -> WorkloadInfo {
+    let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+    let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let labels = deployment.metadata.labels.clone().unwrap_or_default();
+    workload("Deployment", deployment.namespace(), deployment.name_any(), &labels, desired, ready)
+}
+
+fn set_info(set: &StatefulSet) -> WorkloadInfo {
+    let ready = set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+    let desired = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let labels = set.metadata.labels.clone().unwrap_or_default();
+    workload("StatefulSet", set.namespace(), set.name_any(), &labels, desired, ready)
+}
+
+fn workload(
+    kind: &str,
+    namespace: Option<String>,
+    name: String,
+    labels: &BTreeMap<String, String>,
+    desired: i32,
+    ready: i32,
+) -> WorkloadInfo {
+    WorkloadInfo {
+        namespace: namespace.unwrap_or_default(),
+        name: format!("{kind}/{name}"),
+        component: component_of(labels),
+        desired,
+        ready,
+    }
+}

@@ -1,0 +1,36 @@
+//! `mettle down`.
+
+use tokio::task::spawn_blocking;
+
+use crate::cli::{DownArgs, Global, ProviderKind};
+use crate::command::{CommandResult, Failure, need_root, provider_failure, session};
+use crate::exit::Exit;
+use crate::provider::error::ProviderError;
+use crate::provider::local::{down, layout::Layout};
+use crate::provider::progress::Step;
+
+pub async fn execute(global: &Global, args: &DownArgs) -> CommandResult {
+    if global.cluster != ProviderKind::Local {
+        let error = ProviderError::NotWritten("kind, k3d, current: take them down with their own tools");
+        return Err(provider_failure(error));
+    }
+    need_root("`mettle down`")?;
+    let (name, all) = (global.name.clone(), args.all);
+    let done = spawn_blocking(move || take_down(&name, all)).await;
+    done.map_err(|error| Failure::new(Exit::Internal, error))?.map_err(provider_failure)?;
+    Ok(Exit::Pass)
+}
+
+fn take_down(name: &str, all: bool) -> Result<(), ProviderError> {
+    let names = if all { down::names()? } else { vec![name.to_owned()] };
+    for name in &names {
+        let step = Step::spinner(format!("taking cluster {name} down"));
+        let stood = down::down(&Layout::new(name)?)?;
+        step.done(if stood { "nothing of it is left" } else { "there was nothing of it" });
+        // What its runs changed went with it; a new cluster of that name must not be held up by them.
+        if let Err(error) = session::retire_journals(&format!("local/{name}")) {
+            eprintln!("mettle: the journals of cluster {name} could not be set aside: {error}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! What the commands that touch a standing cluster share: the open cluster, its world, its journals.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use kube::Client;
+
+use super::{Failure, provider_failure};
+use crate::cli::{Global, ProviderKind};
+use crate::cluster::{Applier, ClusterError, Dialer, NodePower, connect};
+use crate::component::Credentials;
+use crate::exit::Exit;
+use crate::provider::local::node;
+use crate::provider::{self, ClusterHandle};
+use crate::run::{LiveWorld, find_unreverted};
+use crate::stack::{NAMESPACE, agent_image, read_password};
+
+/// A cluster that stands, opened.
+pub struct Session {
+    pub handle: ClusterHandle,
+    pub client: Client,
+    /// `local/mettle`, for reports.
+    pub label: String,
+    pub journals: PathBuf,
+}
+
+/// Opens the cluster and asks its API for a sign of life.
+pub async fn open(global: &Global) -> Result<Session, Failure> {
+    let (kind, name) = (global.cluster, global.name.clone());
+    let opened = tokio::task::spawn_blocking(move || provider::open(kind, &name)).await;
+    let handle = opened.map_err(|error| Failure::new(Exit::Internal, error))?.map_err(provider_failure)?;
+    let client = connect(&handle.kubeconfig).await.map_err(unusable)?;
+    let alive = tokio::time::timeout(std::time::Duration::from_secs(10), client.apiserver_version()).await;
+    let unreachable = |why: String| {
+        let error = anyhow::anyhow!("the API of cluster {} does not answer: {why}", handle.name);
+        Failure::new(Exit::SetUp, error).hint(match global.cluster {
+            ProviderKind::Current => "`kubectl cluster-info` asks the same API; KUBECONFIG says which it is",
+            _ => "`mettle status` shows what runs; `mettle up` resumes a cluster",
+        })
+    };
+    match alive {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Err(unreachable(root_cause(&error))),
+        Err(_) => return Err(unreachable("no answer within 10 s".to_owned())),
+    }
+    let label = format!("{}/{}", kind_name(global.cluster), handle.name);
+    let journals = journals_directory(&label);
+    Ok(Session { handle, client, label, journals })
+}
+
+fn unusable(error: ClusterError) -> Failure {
+    Failure::new(Exit::SetUp, error)
+        .hint("`kubectl config view` reads the same file; `kubectl config use-context NAME` sets its context")
+}
+
+/// What the layers of an HTTP client wrap.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+pub fn kind_name(kind: ProviderKind) -> &'static str {
+    match kind {
+        ProviderKind::Local => "local",
+        ProviderKind::Kind => "kind",
+        ProviderKind::K3d => "k3d",
+        ProviderKind::Current => "current",
+    }
+}
+
+/// Outside every run's directory: an interrupted run's journal must be found whatever `--out` it had.
+fn journals_directory(label: &str) -> PathBuf {
+    let state = std::env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home =
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".local/state");
+    state.unwrap_or_else(home).join("mettle/journals").join(label.replace('/', "-"))
+}
+
+/// Sets the journals of a cluster that is gone aside, under names that no run looks for.
+pub fn retire_journals(label: &str) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(journals_directory(label)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            std::fs::rename(&path, path.with_extension("jsonl.gone"))?;
+        }
+    }
+    Ok(())
+}
+
+impl Session {
+    /// The cluster as a run's world.
+    pub async fn world(&self) -> Result<LiveWorld, Failure> {
+        let agent_image =
+            agent_image(&self.client).await.map_err(|error| Failure::new(Exit::SetUp, error))?;
+        self.world_with(agent_image.unwrap_or_default()).await
+    }
+
+    async fn world_with(&self, agent_image: String) -> Result<LiveWorld, Failure> {
+        let password = read_password(&self.client, "database-password").await.map_err(|error| {
+            Failure::new(Exit::SetUp, error).hint("the stack does not stand: `mettle up` brings it up")
+        })?;
+        let credentials =
+            Credentials { user: "ai_user".to_owned(), database: "ai_platform".to_owned(), password };
+        let local = self.handle.kind == ProviderKind::Local;
+        let dialer = if local { Dialer::direct() } else { Dialer::forwarding(self.client.clone()) };
+        let power: Option<Arc<dyn NodePower>> =
+            local.then(|| Arc::new(LocalPower(self.handle.clone())) as Arc<dyn NodePower>);
+        let applier = Applier::new(self.client.clone(), power, agent_image);
+        Ok(LiveWorld::new(self.client.clone(), NAMESPACE.to_owned(), dialer, applier, credentials))
+    }
+
+    /// Refuses while an earlier run's changes are open.
+    pub fn refuse_unreverted(&self) -> Result<(), Failure> {
+        let open = find_unreverted(&self.journals).map_err(|error| Failure::new(Exit::SetUp, error))?;
+        match open.first() {
+            None => Ok(()),
+            Some(first) => {
+                let error = anyhow::anyhow!("an earlier run left changes behind: {}", first.display());
+                Err(Failure::new(Exit::RevertIncomplete, error).hint("`mettle revert` undoes them"))
+            }
+        }
+    }
+}
+
+/// The local provider's power over its nodes; its calls block.
+struct LocalPower(ClusterHandle);
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
+
+impl LocalPower {
+    fn call(
+        &self,
+        name: &str,
+        work: fn(&ClusterHandle, &str) -> Result<(), provider::ProviderError>,
+    ) -> Answer<'static, ()> {
+        let (handle, name) = (self.0.clone(), name.to_owned());
+        Box::pin(async move {
+            let done = tokio::task::spawn_blocking(move || work(&handle, &name)).await;
+            done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        })
+    }
+}
+
+impl NodePower for LocalPower {
+    fn kill<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
+        self.call(name, node::kill)
+    }
+
+    fn start<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
+        self.call(name, node::start)
+    }
+
+    fn off(&self) -> Result<Vec<String>, String> {
+        let mut off = Vec::new();
+        for name in &self.0.nodes {
+            let state = node::state(&self.0, name).map_err(|error| error.to_string())?;
+            if state != node::NodeState::On {
+                off.push(name.clone());
+            }
+        }
+        Ok(off)
+    }
+}

@@ -1,0 +1,76 @@
+//! What the members of one component say of themselves, in one look.
+
+use crate::model::{Component, Role, RoleFact};
+
+/// One member's own word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub pod: String,
+    /// Its server answered in time.
+    pub answers: bool,
+    pub role: Option<Role>,
+    /// A primary always is; a replica when it streams from the present primary without a gap.
+    pub in_sync: bool,
+    /// Timeline or configuration epoch.
+    pub epoch: Option<u64>,
+    /// Redis: slots that it owns, or that its primary owns.
+    pub slots: Vec<(u16, u16)>,
+    /// The words themselves, for the record.
+    pub source: String,
+}
+
+impl Member {
+    /// One that gave no answer.
+    #[must_use]
+    pub fn silent(pod: &str, why: String) -> Self {
+        Self {
+            pod: pod.to_owned(),
+            answers: false,
+            role: None,
+            in_sync: false,
+            epoch: None,
+            slots: Vec::new(),
+            source: why,
+        }
+    }
+}
+
+/// Who leads a scope, with the timeline or epoch; absent: nobody.
+pub type Leader = Option<(String, u64)>;
+
+/// All members of a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    pub component: Component,
+    pub members: Vec<Member>,
+    /// Scope (the cluster's name, or the shard `slot:N` by its first slot) → the pod that leads it, with its epoch.
+    pub leaders: Vec<(String, Leader)>,
+    /// Everything has a leader: the cluster, or every slot.
+    pub led: bool,
+}
+
+impl Members {
+    /// The roles that can be relied on: of members that answer.
+    #[must_use]
+    pub fn roles(&self) -> Vec<RoleFact> {
+        let answering = self.members.iter().filter(|member| member.answers);
+        answering
+            .filter_map(|member| {
+                Some(RoleFact {
+                    component: self.component,
+                    role: member.role?,
+                    pod: member.pod.clone(),
+                    slots: member.slots.clone(),
+                    source: member.source.clone(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// Members that answer and are in sync. Without a leader in some scope nobody is in sync with anything.
+#[must_use]
+pub fn redundancy(members: &Members) -> u32 {
+    let good = members.members.iter().filter(|member| member.answers && member.in_sync).count();
+    if members.led { u32::try_from(good).unwrap_or(u32::MAX) } else { 0 }
+}

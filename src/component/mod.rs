@@ -1,0 +1,9 @@
+//! Who has which role, by each component's own protocol, and what its stores hold.
+
+mod members;
+mod postgres;
+mod redis;
+
+pub use members::{Leader, Member, Members, redundancy};
+pub use postgres::{Credentials, found as postgres_found, members as postgres_members};
+pub use redis::{found as redis_found, members as redis_members};

@@ -1,0 +1,195 @@
+//! Selectors: from a query to objects, with the reason for each choice.
+
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+use thiserror::Error;
+
+use crate::model::{Component, FaultKind, PodInfo, Role, RoleFact, Snapshot, Target, TargetSpec};
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PlanError {
+    #[error("faults[{fault}].target matches nothing: {query}")]
+    NoMatch { fault: usize, query: String },
+    #[error("faults[{fault}].target wants {wanted}, and only {found} match: {query}")]
+    TooFew { fault: usize, wanted: u32, found: usize, query: String },
+    #[error("{object} has no controller that would replace it, so the fault could not be undone")]
+    NoController { object: String },
+    #[error("{object} is on no node")]
+    NotScheduled { object: String },
+    #[error("{object} has no container that runs {process}")]
+    NoContainer { object: String, process: String },
+    #[error("faults[{fault}] ({}) is refused: {why}", kind.as_str())]
+    Refused { fault: usize, kind: FaultKind, why: String },
+}
+
+impl PlanError {
+    /// The same error, told of the fault at `index`.
+    #[must_use]
+    pub fn of_fault(self, index: usize) -> Self {
+        match self {
+            Self::NoMatch { query, .. } => Self::NoMatch { fault: index, query },
+            Self::TooFew { wanted, found, query, .. } => Self::TooFew { fault: index, wanted, found, query },
+            other => other,
+        }
+    }
+}
+
+/// Every pod that a target selects, ordered by name so that a draw depends on the seed and the objects,
+/// never on the API's order; each with the reason.
+pub fn matching<'a>(
+    spec: &TargetSpec,
+    snapshot: &'a Snapshot,
+) -> Result<Vec<(&'a PodInfo, String)>, PlanError> {
+    let mut matching: Vec<(&PodInfo, String)> = match spec.component {
+        Some(component) => by_component(spec, component, snapshot),
+        None => snapshot
+            .pods
+            .iter()
+            .filter(|pod| spec.labels.iter().all(|(key, value)| pod.labels.get(key) == Some(value)))
+            .map(|pod| (pod, "its labels".to_owned()))
+            .collect(),
+    };
+    matching.retain(|(pod, _)| !pod.terminating && pod.node.is_some());
+    matching.sort_by(|(a, _), (b, _)| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    if matching.is_empty() {
+        return Err(PlanError::NoMatch { fault: 0, query: describe(spec) });
+    }
+    Ok(matching)
+}
+
+/// Draws as many as the target wants.
+pub fn draw<T: Clone + Ord>(
+    spec: &TargetSpec,
+    from: &[T],
+    random: &mut ChaCha8Rng,
+) -> Result<Vec<T>, PlanError> {
+    if from.len() < spec.count as usize {
+        let query = describe(spec);
+        return Err(PlanError::TooFew { fault: 0, wanted: spec.count, found: from.len(), query });
+    }
+    let mut drawn: Vec<T> = from.sample(random, spec.count as usize).cloned().collect();
+    drawn.sort();
+    Ok(drawn)
+}
+
+/// The pods that a fault on pods hits.
+pub fn pods<'a>(
+    spec: &TargetSpec,
+    snapshot: &'a Snapshot,
+    random: &mut ChaCha8Rng,
+) -> Result<Vec<(&'a PodInfo, Target)>, PlanError> {
+    let matching = matching(spec, snapshot)?;
+    let indices: Vec<usize> = (0..matching.len()).collect();
+    let drawn = draw(spec, &indices, random)?;
+    Ok(drawn
+        .into_iter()
+        .map(|i| {
+            let (pod, why) = &matching[i];
+            let because = format!("{why}; {} of {}", spec.count, matching.len());
+            (*pod, target_of(pod, spec, snapshot, because))
+        })
+        .collect())
+}
+
+fn target_of(pod: &PodInfo, spec: &TargetSpec, snapshot: &Snapshot, because: String) -> Target {
+    let role = snapshot.roles.iter().find(|fact| fact.pod == pod.name).map(|fact| fact.role);
+    Target {
+        object: format!("pod/{}/{}", pod.namespace, pod.name),
+        node: pod.node.clone(),
+        component: pod.component,
+        role: role.or(spec.role),
+        because,
+    }
+}
+
+fn by_component<'a>(
+    spec: &TargetSpec,
+    component: Component,
+    snapshot: &'a Snapshot,
+) -> Vec<(&'a PodInfo, String)> {
+    let members =
+        snapshot.pods.iter().filter(|pod| pod.component == Some(component) && pod.controller_owned());
+    let role = spec.role.unwrap_or(Role::Any);
+    if role == Role::Any && spec.of_key.is_none() {
+        return members.map(|pod| (pod, format!("a member of {component}"))).collect();
+    }
+    let slot = spec.of_key.as_deref().map(key_slot);
+    let holds = |fact: &RoleFact| {
+        slot.is_none_or(|s| fact.slots.iter().any(|(low, high)| (*low..=*high).contains(&s)))
+    };
+    members
+        .filter_map(|pod| {
+            let fact = snapshot.roles.iter().find(|fact| {
+                fact.pod == pod.name
+                    && fact.component == component
+                    && (role == Role::Any || fact.role == role)
+                    && holds(fact)
+            })?;
+            let key = match (&spec.of_key, slot) {
+                (Some(key), Some(slot)) => format!(" of key {key} (slot {slot})"),
+                _ => String::new(),
+            };
+            Some((pod, format!("{}{key}, as the server says: {}", fact.role.as_str(), fact.source)))
+        })
+        .collect()
+}
+
+impl PodInfo {
+    /// Pods of Jobs are no members of a component that serves.
+    fn controller_owned(&self) -> bool {
+        self.controller.as_deref().is_none_or(|controller| !controller.starts_with("Job/"))
+    }
+}
+
+pub fn describe(spec: &TargetSpec) -> String {
+    let mut parts = Vec::new();
+    if let Some(component) = spec.component {
+        parts.push(format!("component {component}"));
+    }
+    if let Some(role) = spec.role {
+        parts.push(format!("role {}", role.as_str()));
+    }
+    if let Some(key) = &spec.of_key {
+        parts.push(format!("of key {key}"));
+    }
+    parts.extend(spec.labels.iter().map(|(key, value)| format!("{key}={value}")));
+    if let Some(node) = &spec.node {
+        parts.push(format!("node {node}"));
+    }
+    parts.join(", ")
+}
+
+/// The slot of a key in Redis Cluster: CRC16 (XMODEM) of the key, or of its `{tag}`, modulo 16384.
+#[must_use]
+pub fn key_slot(key: &str) -> u16 {
+    let tag = key.find('{').and_then(|open| {
+        let rest = &key[open + 1..];
+        rest.find('}').filter(|length| *length > 0).map(|length| &rest[..length])
+    });
+    crc16(tag.unwrap_or(key).as_bytes()) % 16384
+}
+
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |mut crc: u16, byte| {
+        crc ^= u16::from(*byte) << 8;
+        for _ in 0..8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+        }
+        crc
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key_slot;
+
+    #[test]
+    fn slots_are_those_of_the_cluster_specification() {
+        // The specification's check value: CRC16("123456789") = 0x31C3.
+        for (key, slot) in
+            [("123456789", 0x31C3), ("foo", 12182), ("bar", 5061), ("{foo}.x", 12182), ("{}foo", 9500)]
+        {
+            assert_eq!(key_slot(key), slot, "{key}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! A scenario made ready to run: names resolved to indices, templates parsed, users dealt to journeys.
+
+use std::collections::BTreeMap;
+
+use super::LoadError;
+use super::template::{Hole, Template};
+use crate::model::{Method, Scenario, Step, Store};
+
+/// A whole scenario. `steps` holds the steps of all journeys, one after the other.
+#[derive(Debug)]
+pub struct Script {
+    pub prepare: Vec<ScriptStep>,
+    pub steps: Vec<ScriptStep>,
+    /// First step and number of steps, and the sum of weights up to and with this journey.
+    journeys: Vec<JourneySpan>,
+    /// Number of the variables that a user may hold.
+    pub own_count: usize,
+    /// Number of the lists that `prepare` fills.
+    pub shared_count: usize,
+    pub timeout_us: u64,
+    pub think_mean_us: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct JourneySpan {
+    first: u32,
+    count: u32,
+    weight_end: u64,
+}
+
+#[derive(Debug)]
+pub struct ScriptStep {
+    /// `journey.step`, as in the operations.
+    pub name: String,
+    pub method: Method,
+    pub path: Template,
+    pub body: Option<Template>,
+    pub writes: Option<Store>,
+    pub accept: Vec<u16>,
+    /// Variable (of the user, or shared in `prepare`) and JSON pointer.
+    pub extract: Vec<(u16, String)>,
+    pub assert: Vec<(String, serde_json::Value)>,
+    /// Of the user, that path and body need.
+    pub needs: Vec<u16>,
+    pub repeat: u32,
+}
+
+impl ScriptStep {
+    /// Whether the status is what the step hopes for.
+    #[must_use]
+    pub fn accepts(&self, status: u16) -> bool {
+        if self.accept.is_empty() { (200..300).contains(&status) } else { self.accept.contains(&status) }
+    }
+
+    /// Whether the answer's body decides anything.
+    #[must_use]
+    pub fn reads_body(&self) -> bool {
+        !self.extract.is_empty() || !self.assert.is_empty()
+    }
+}
+
+/// Names of one scope, in the order of their first extraction.
+#[derive(Default)]
+struct Names(BTreeMap<String, u16>);
+
+impl Names {
+    fn index(&mut self, name: &str) -> u16 {
+        let next = u16::try_from(self.0.len()).unwrap_or(u16::MAX);
+        *self.0.entry(name.to_owned()).or_insert(next)
+    }
+}
+
+impl Script {
+    /// Resolves every name.
+    ///
+    /// # Errors
+    /// Names the first field that uses a variable which nothing extracts before it.
+    pub fn compile(scenario: &Scenario) -> Result<Self, LoadError> {
+        let mut shared = Names::default();
+        let mut prepare = Vec::new();
+        for (s, step) in scenario.prepare.iter().enumerate() {
+            let at = format!("prepare[{s}]");
+            let resolve = |name: &str| builtin(name).or_else(|| shared.0.get(name).map(|i| Hole::Shared(*i)));
+            let mut made = compile_step("prepare", step, &at, resolve)?;
+            made.extract = step.extract.iter().map(|(n, p)| (shared.index(n), p.clone())).collect();
+            prepare.push(made);
+        }
+        let (mut steps, mut journeys, mut own_count, mut weight_end) = (Vec::new(), Vec::new(), 0, 0_u64);
+        for (j, journey) in scenario.journeys.iter().enumerate() {
+            let first = steps.len() as u32;
+            let mut own = Names::default();
+            for (s, step) in journey.steps.iter().enumerate() {
+                let at = format!("journeys[{j}].steps[{s}]");
+                let resolve = |name: &str| {
+                    let mine = || own.0.get(name).map(|i| Hole::Own(*i));
+                    let ours = || shared.0.get(name).map(|i| Hole::Shared(*i));
+                    builtin(name).or_else(mine).or_else(ours)
+                };
+                let mut made = compile_step(&journey.journey, step, &at, resolve)?;
+                made.extract = step.extract.iter().map(|(n, p)| (own.index(n), p.clone())).collect();
+                steps.push(made);
+            }
+            own_count = own_count.max(own.0.len());
+            weight_end += u64::from(journey.weight);
+            journeys.push(JourneySpan { first, count: journey.steps.len() as u32, weight_end });
+        }
+        Ok(Self {
+            prepare,
+            steps,
+            journeys,
+            own_count,
+            shared_count: shared.0.len(),
+            timeout_us: scenario.timeout_ms * 1000,
+            think_mean_us: scenario.think.mean_ms as f64 * 1000.0,
+        })
+    }
+
+    /// First step of the journey that user `user` of `users` makes; shares are exact to one user.
+    #[must_use]
+    pub fn first_step(&self, user: u32, users: u32) -> u32 {
+        let total = self.journeys.last().map_or(0, |journey| journey.weight_end);
+        let at = u64::from(user) * total / u64::from(users.max(1));
+        self.journeys.iter().find(|journey| at < journey.weight_end).map_or(0, |journey| journey.first)
+    }
+
+    /// The step after `step`; after a journey's last one its first.
+    #[must_use]
+    pub fn next_step(&self, step: u32) -> u32 {
+        let span = self.span(step);
+        if step + 1 < span.first + span.count { step + 1 } else { span.first }
+    }
+
+    /// First step of the journey that `step` belongs to.
+    #[must_use]
+    pub fn restart(&self, step: u32) -> u32 {
+        self.span(step).first
+    }
+
+    fn span(&self, step: u32) -> JourneySpan {
+        let found = self.journeys.iter().rev().find(|span| span.first <= step);
+        found.copied().unwrap_or(JourneySpan { first: 0, count: 1, weight_end: 1 })
+    }
+}
+
+fn builtin(name: &str) -> Option<Hole> {
+    match name {
+        "op" => Some(Hole::Op),
+        "user" => Some(Hole::User),
+        "random" => Some(Hole::Random),
+        _ => None,
+    }
+}
+
+fn compile_step(
+    journey: &str,
+    step: &Step,
+    at: &str,
+    resolve: impl Fn(&str) -> Option<Hole>,
+) -> Result<ScriptStep, LoadError> {
+    let bad = |field: &str| {
+        let field = format!("scenario.{at}.{field}");
+        move |message| LoadError::Spec { field, message }
+    };
+    let path = Template::parse(&step.path, &resolve).map_err(bad("path"))?;
+    let body = step.body.as_deref().map(|body| Template::parse(body, &resolve)).transpose();
+    let body = body.map_err(bad("body"))?;
+    let needs = path.own_holes().chain(body.iter().flat_map(Template::own_holes)).collect();
+    Ok(ScriptStep {
+        name: format!("{journey}.{}", step.step),
+        method: step.method,
+        path,
+        body,
+        writes: step.writes,
+        accept: step.accept.clone(),
+        extract: Vec::new(),
+        assert: step.assert.iter().map(|(p, v)| (p.clone(), v.clone())).collect(),
+        needs,
+        repeat: step.repeat.unwrap_or(1),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::parse_yaml;
+
+    fn scenario(journeys: &str) -> Scenario {
+        let text = format!(
+            "scenario: s\nservice: n/s:80\nthink: {{meanMs: 1000}}\nprepare: [{{step: p, method: GET, path: /, \
+             extract: {{model: /id}}}}]\njourneys: {journeys}"
+        );
+        parse_yaml(Path::new("s.yaml"), &text).expect("test scenario")
+    }
+
+    #[test]
+    fn users_are_dealt_by_weight_and_walk_their_journey_in_a_circle() {
+        let script = Script::compile(&scenario(
+            "[{journey: a, weight: 3, steps: [{step: x, method: GET, path: /}]}, {journey: b, weight: 1, \
+             steps: [{step: y, method: GET, path: /, extract: {v: /v}}, {step: z, method: GET, path: '/${v}/${model}'}]}]",
+        ))
+        .expect("compiles");
+        let firsts: Vec<u32> = (0..8).map(|user| script.first_step(user, 8)).collect();
+        assert_eq!(firsts, [0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!((script.next_step(0), script.next_step(1), script.next_step(2)), (0, 2, 1));
+        assert_eq!((script.restart(0), script.restart(2)), (0, 1));
+        assert_eq!(script.steps[2].needs, [0]);
+        assert_eq!((script.own_count, script.shared_count), (1, 1));
+    }
+
+    #[test]
+    fn a_variable_must_be_extracted_before_it_is_used() {
+        let table = [
+            "[{journey: a, weight: 1, steps: [{step: x, method: GET, path: '/${v}', extract: {v: /v}}]}]",
+            "[{journey: a, weight: 1, steps: [{step: x, method: GET, path: /, body: '${typo}'}]}]",
+        ];
+        for journeys in table {
+            let message = Script::compile(&scenario(journeys)).expect_err("must fail").to_string();
+            assert!(message.contains("journeys[0].steps[0]"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Typed facts, in order, on one monotonic clock. Every reporter reads the same ones.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Component, Target};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    Prepare,
+    Warm,
+    Baseline,
+    Gate,
+    Fault,
+    Revert,
+    Recovery,
+    Drain,
+    Judge,
+}
+
+/// One second of the load, as its process saw it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LoadSecond {
+    /// Start of the second, ms on the run's clock.
+    pub at_ms: u64,
+    /// Requests that users wanted to make in it.
+    pub intended: u64,
+    /// Done in it, as are the next ones. The generator's own failures are in none of them.
+    pub ok: u64,
+    pub failed: u64,
+    pub indeterminate: u64,
+    /// From the intended time.
+    pub p50_us: u64,
+    pub p99_us: u64,
+    /// Lanes busy at its end.
+    pub busy_lanes: u64,
+    /// The generator was out of lanes, sockets, ports or CPU: not the stack's fault.
+    pub generator_limited: bool,
+}
+
+/// What a probe or a watch saw. Only changes are recorded, and a heartbeat of each probe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "saw", rename_all = "kebab-case")]
+pub enum Observation {
+    Pod {
+        namespace: String,
+        name: String,
+        uid: String,
+        node: Option<String>,
+        component: Option<Component>,
+        ready: bool,
+        terminating: bool,
+    },
+    PodGone {
+        namespace: String,
+        name: String,
+        uid: String,
+        component: Option<Component>,
+    },
+    Node {
+        name: String,
+        ready: bool,
+    },
+    /// Names of the pods behind a service that take traffic.
+    Endpoints {
+        service: String,
+        pods: Vec<String>,
+    },
+    /// Who leads. `scope` is the cluster's name, or the shard `slot:N` in Redis; `epoch` the timeline or configuration epoch.
+    Leader {
+        component: Component,
+        scope: String,
+        leader: Option<String>,
+        epoch: Option<u64>,
+    },
+    /// A member's own word: does it answer, is it fully in sync.
+    Member {
+        component: Component,
+        pod: String,
+        answers: bool,
+        in_sync: bool,
+    },
+    /// How many members are serving and in sync, of how many.
+    Redundancy {
+        component: Component,
+        have: u32,
+        want: u32,
+    },
+    /// An agent's word from inside a pod.
+    Agent {
+        agent: String,
+        text: String,
+    },
+    /// The probe looked, whatever it saw. Absence of these makes judgements inconclusive.
+    Heartbeat {
+        probe: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Fact {
+    PhaseStarted { phase: Phase },
+    Load(LoadSecond),
+    Observed(Observation),
+    FaultInjected { fault: usize, kind: String, target: Target },
+    FaultEffective { fault: usize, evidence: Vec<String> },
+    FaultReverted { fault: usize },
+    ChangeIntended { sequence: u64, text: String },
+    ChangeApplied { sequence: u64 },
+    ChangeReverted { sequence: u64, text: String },
+    Stop { reason: String },
+    Note { text: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// On the run's monotonic clock, which starts at 0 with the experiment.
+    pub at_ms: u64,
+    #[serde(flatten)]
+    pub fact: Fact,
+}

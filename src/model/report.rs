@@ -1,0 +1,125 @@
+//! `report.json`. Its schema is published by `mettle report --schema`; fields are only ever added.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Finding, RunId, RunOutcome, Seed, Store, Verdict};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    pub run: RunId,
+    /// The worst of the experiments.
+    pub verdict: Verdict,
+    pub outcome: RunOutcome,
+    pub seed: Seed,
+    /// Name and provider of the cluster: `local/mettle`.
+    pub cluster: String,
+    pub mettle_version: String,
+    /// Wall clock, RFC 3339; for people only, every judgement is on the monotonic clock.
+    pub started_at: String,
+    pub experiments: Vec<ExperimentReport>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExperimentReport {
+    pub name: String,
+    /// Ids of the claims that this experiment proves when it passes.
+    pub proves: Vec<String>,
+    pub verdict: Verdict,
+    pub outcome: RunOutcome,
+    pub seed: Seed,
+    pub findings: Vec<Finding>,
+    pub faults: Vec<FaultReport>,
+    pub windows: Windows,
+    pub recovery_ms: RecoveryPhases,
+    pub ledger: BTreeMap<Store, LedgerTotals>,
+    /// What was left behind after the revert; empty is the only good value.
+    pub residue: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FaultReport {
+    pub kind: String,
+    pub target: String,
+    pub role: Option<String>,
+    pub because: String,
+    pub injected_ms: u64,
+    pub effective_ms: Option<u64>,
+    pub reverted_ms: Option<u64>,
+    pub evidence: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Windows {
+    pub baseline: WindowReport,
+    pub fault: WindowReport,
+    pub recovery: WindowReport,
+}
+
+/// Latencies are from the intended time. Absent where there were no samples.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WindowReport {
+    pub start_ms: u64,
+    pub end_ms: u64,
+    pub requests: u64,
+    pub errors: u64,
+    pub p50_ms: Option<f64>,
+    pub p99_ms: Option<f64>,
+    /// Seconds in which the generator was the limit; their requests are not counted above.
+    pub generator_limited_seconds: u64,
+}
+
+/// From injection; each phase ends at the given ms after it. Absent where it does not apply or was not seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RecoveryPhases {
+    /// The cluster noticed.
+    pub detect: Option<u64>,
+    /// Another leader was there.
+    pub elect: Option<u64>,
+    /// The service pointed only to members that serve.
+    pub route: Option<u64>,
+    /// Clients' requests succeeded again, and kept succeeding.
+    pub client: Option<u64>,
+    /// Every replica was back and in sync.
+    pub redundancy: Option<u64>,
+    pub total: Option<u64>,
+}
+
+impl RecoveryPhases {
+    /// Every phase by its name, in the order in which a recovery goes through them; the total last.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, Option<u64>); 6] {
+        [
+            ("detect", self.detect),
+            ("elect", self.elect),
+            ("route", self.route),
+            ("client", self.client),
+            ("redundancy", self.redundancy),
+            ("total", self.total),
+        ]
+    }
+}
+
+/// What the ledger says of the writes to one store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LedgerTotals {
+    pub sent: u64,
+    pub ok: u64,
+    pub failed: u64,
+    pub indeterminate: u64,
+    /// Acknowledged, and not in the store.
+    pub lost: u64,
+    /// In the store more than once, or counted more than once.
+    pub duplicated: u64,
+    /// Refused, and yet in the store.
+    pub phantom: u64,
+    /// Indeterminate ones that the store has.
+    pub indeterminate_present: u64,
+    /// Up to 100 ids of each of the three, as `lost ID`, `duplicated ID`, `phantom ID`.
+    pub examples: Vec<String>,
+    /// What the store's own figures contradict: sums that differ, writes that cannot be looked up. Bounded.
+    #[serde(default)]
+    pub violations: Vec<String>,
+}

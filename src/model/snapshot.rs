@@ -1,0 +1,147 @@
+//! What the cluster looked like at one moment. Faults are planned against it, purely.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A part of the stack whose roles we understand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Component {
+    Postgres,
+    Pgbouncer,
+    Redis,
+    Backend,
+}
+
+impl Component {
+    pub const ALL: [Self; 4] = [Self::Postgres, Self::Pgbouncer, Self::Redis, Self::Backend];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Pgbouncer => "pgbouncer",
+            Self::Redis => "redis",
+            Self::Backend => "backend",
+        }
+    }
+
+    /// The value of `app.kubernetes.io/name` on the component's pods.
+    #[must_use]
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|component| component.as_str() == label)
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a member of a component is, in the component's own protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    Primary,
+    Replica,
+    Any,
+}
+
+impl Role {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Replica => "replica",
+            Self::Any => "any",
+        }
+    }
+}
+
+/// Where acknowledged writes are kept, and can be read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Store {
+    Postgres,
+    Redis,
+}
+
+impl Store {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+/// A pod's role as its server says it, with where the word comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleFact {
+    pub component: Component,
+    pub role: Role,
+    pub pod: String,
+    /// Slots that a Redis primary owns, as inclusive ranges; empty elsewhere. A replica carries its primary's.
+    pub slots: Vec<(u16, u16)>,
+    /// For example `patroni: leader; pg_is_in_recovery = f`.
+    pub source: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodInfo {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub node: Option<String>,
+    pub ip: Option<String>,
+    pub ready: bool,
+    /// Being deleted.
+    pub terminating: bool,
+    pub labels: BTreeMap<String, String>,
+    pub component: Option<Component>,
+    /// `Kind/name` of the controller; a pod without one is never replaced.
+    pub controller: Option<String>,
+    /// Container name → container id and restart count.
+    pub containers: BTreeMap<String, (String, i32)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    pub name: String,
+    pub ready: bool,
+    pub unschedulable: bool,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A Deployment or StatefulSet with how many pods it wants and has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadInfo {
+    pub namespace: String,
+    /// `Deployment/name` or `StatefulSet/name`.
+    pub name: String,
+    pub component: Option<Component>,
+    pub desired: i32,
+    pub ready: i32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Namespace → labels.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    pub pods: Vec<PodInfo>,
+    pub nodes: Vec<NodeInfo>,
+    pub workloads: Vec<WorkloadInfo>,
+    pub roles: Vec<RoleFact>,
+}
+
+impl Snapshot {
+    #[must_use]
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&PodInfo> {
+        self.pods.iter().find(|pod| pod.namespace == namespace && pod.name == name)
+    }
+}

@@ -1,0 +1,101 @@
+//! All that a check may look at.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Event, Fact, FaultKind, LedgerTotals, LoadSecond, Observation, Operation, Store, Target, WindowName,
+};
+
+/// A span of the timeline, `[start_ms, end_ms)`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    pub start_ms: u64,
+    pub end_ms: u64,
+}
+
+impl Window {
+    #[must_use]
+    pub fn contains_ms(self, at_ms: u64) -> bool {
+        (self.start_ms..self.end_ms).contains(&at_ms)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Windows {
+    pub baseline: Window,
+    /// From the first injection until the last revert began.
+    pub fault: Window,
+    /// From the end of the fault window until the load ended.
+    pub recovery: Window,
+}
+
+/// One fault as it went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FaultRecord {
+    pub kind: FaultKind,
+    pub targets: Vec<Target>,
+    pub injected_ms: u64,
+    /// When it was first seen to bite; absent: no evidence, so nothing may pass.
+    pub effective_ms: Option<u64>,
+    pub reverted_ms: Option<u64>,
+    pub evidence: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Timeline {
+    pub events: Vec<Event>,
+    /// In the order in which they were done.
+    pub operations: Vec<Operation>,
+    pub windows: Windows,
+    pub faults: Vec<FaultRecord>,
+    /// Absent store: the ledger of it was not read back.
+    pub ledger: BTreeMap<Store, LedgerTotals>,
+}
+
+impl Windows {
+    #[must_use]
+    pub fn get(&self, name: WindowName) -> Window {
+        match name {
+            WindowName::Baseline => self.baseline,
+            WindowName::Fault => self.fault,
+            WindowName::Recovery => self.recovery,
+        }
+    }
+}
+
+impl Timeline {
+    /// Observations from `from_ms` on, in order.
+    pub fn observations(&self, from_ms: u64) -> impl Iterator<Item = (u64, &Observation)> {
+        self.events.iter().filter(move |event| event.at_ms >= from_ms).filter_map(|event| match &event.fact {
+            Fact::Observed(observation) => Some((event.at_ms, observation)),
+            _ => None,
+        })
+    }
+
+    /// Operations whose intended time lies in the window: a request belongs to the moment its user wanted it.
+    pub fn operations_in(&self, window: Window) -> impl Iterator<Item = &Operation> {
+        self.operations.iter().filter(move |operation| window.contains_ms(operation.intended_us / 1000))
+    }
+
+    /// What the generator said of its own seconds.
+    pub fn load_seconds(&self) -> impl Iterator<Item = &LoadSecond> {
+        self.events.iter().filter_map(|event| match &event.fact {
+            Fact::Load(second) => Some(second),
+            _ => None,
+        })
+    }
+
+    /// Seconds (their start, ms) in which the generator, not the stack, was the limit.
+    #[must_use]
+    pub fn generator_limited_ms(&self) -> Vec<u64> {
+        self.load_seconds().filter(|second| second.generator_limited).map(|second| second.at_ms).collect()
+    }
+
+    /// When the first fault was injected; every recovery time counts from here.
+    #[must_use]
+    pub fn injection_ms(&self) -> Option<u64> {
+        self.faults.iter().map(|fault| fault.injected_ms).min()
+    }
+}

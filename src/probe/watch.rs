@@ -1,0 +1,176 @@
+//! Watches pods, nodes and endpoints through the API. Only changes are recorded, and a heartbeat a second.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio_util::sync::CancellationToken;
+
+use super::Sink;
+use crate::cluster::{NAME_LABEL, node_info, pod_info};
+use crate::model::{Component, Observation};
+
+const BEAT: Duration = Duration::from_secs(1);
+/// Pods behind one service that are named in an event.
+const ENDPOINTS_MAX: usize = 200;
+
+/// Runs until `end`.
+pub async fn observe_api<S: Sink>(client: Client, namespace: String, sink: S, end: CancellationToken) {
+    tokio::select! {
+        () = end.cancelled() => {}
+        _ = futures::future::join5(
+            pods(&client, &namespace, sink.clone()),
+            nodes(&client, sink.clone()),
+            endpoints(&client, &namespace, sink.clone()),
+            deployments(&client, &namespace, sink.clone()),
+            beat(&client, sink),
+        ) => {}
+    }
+}
+
+fn stream<K>(api: Api<K>) -> impl Stream<Item = watcher::Event<K>>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    // An error backs off and reconnects: an API server that is away is a thing to be seen, not to die of.
+    watcher(api, watcher::Config::default()).default_backoff().filter_map(|event| async move { event.ok() })
+}
+
+async fn pods<S: Sink>(client: &Client, namespace: &str, sink: S) {
+    let mut events = Box::pin(stream(Api::<Pod>::namespaced(client.clone(), namespace)));
+    let mut known: BTreeMap<String, (String, Observation)> = BTreeMap::new();
+    let mut listed: Option<Vec<String>> = None;
+    while let Some(event) = events.next().await {
+        match event {
+            watcher::Event::Init => listed = Some(Vec::new()),
+            watcher::Event::InitApply(pod) | watcher::Event::Apply(pod) => {
+                let info = pod_info(&pod);
+                if let Some(listed) = &mut listed {
+                    listed.push(info.name.clone());
+                }
+                let seen = Observation::Pod {
+                    namespace: info.namespace,
+                    name: info.name.clone(),
+                    uid: info.uid.clone(),
+                    node: info.node,
+                    component: info.component,
+                    ready: info.ready,
+                    terminating: info.terminating,
+                };
+                if known.get(&info.name).is_none_or(|(_, before)| *before != seen) {
+                    known.insert(info.name, (info.uid, seen.clone()));
+                    sink.observe(seen);
+                }
+            }
+            watcher::Event::Delete(pod) => gone(&mut known, &pod.name_any(), &sink),
+            watcher::Event::InitDone => {
+                // What was deleted while the watch was down is not told by it.
+                let listed = listed.take().unwrap_or_default();
+                let missing: Vec<String> =
+                    known.keys().filter(|name| !listed.contains(name)).cloned().collect();
+                missing.iter().for_each(|name| gone(&mut known, name, &sink));
+            }
+        }
+    }
+}
+
+fn gone<S: Sink>(known: &mut BTreeMap<String, (String, Observation)>, name: &str, sink: &S) {
+    if let Some((uid, Observation::Pod { namespace, name, component, .. })) = known.remove(name) {
+        sink.observe(Observation::PodGone { namespace, name, uid, component });
+    }
+}
+
+async fn nodes<S: Sink>(client: &Client, sink: S) {
+    let mut events = Box::pin(stream(Api::<Node>::all(client.clone())));
+    let mut known: BTreeMap<String, bool> = BTreeMap::new();
+    while let Some(event) = events.next().await {
+        let (watcher::Event::Apply(node) | watcher::Event::InitApply(node)) = event else { continue };
+        let info = node_info(&node);
+        if known.insert(info.name.clone(), info.ready) != Some(info.ready) {
+            sink.observe(Observation::Node { name: info.name, ready: info.ready });
+        }
+    }
+}
+
+/// All slices of a service together: which pods take its traffic.
+async fn endpoints<S: Sink>(client: &Client, namespace: &str, sink: S) {
+    let mut events = Box::pin(stream(Api::<EndpointSlice>::namespaced(client.clone(), namespace)));
+    let mut slices: BTreeMap<String, (String, Vec<String>)> = BTreeMap::new();
+    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    while let Some(event) = events.next().await {
+        let service = match event {
+            watcher::Event::Apply(slice) | watcher::Event::InitApply(slice) => {
+                let Some(service) = service_of(&slice) else { continue };
+                slices.insert(slice.name_any(), (service.clone(), serving(&slice)));
+                service
+            }
+            watcher::Event::Delete(slice) => match slices.remove(&slice.name_any()) {
+                Some((service, _)) => service,
+                None => continue,
+            },
+            watcher::Event::Init | watcher::Event::InitDone => continue,
+        };
+        let of_service = slices.values().filter(|(name, _)| *name == service);
+        let mut pods: Vec<String> = of_service.flat_map(|(_, pods)| pods.clone()).collect();
+        pods.sort();
+        pods.dedup();
+        pods.truncate(ENDPOINTS_MAX);
+        if told.get(&service) != Some(&pods) {
+            told.insert(service.clone(), pods.clone());
+            sink.observe(Observation::Endpoints { service, pods });
+        }
+    }
+}
+
+fn service_of(slice: &EndpointSlice) -> Option<String> {
+    slice.labels().get("kubernetes.io/service-name").cloned()
+}
+
+/// Endpoints that are ready; one without a pod is named by its address.
+fn serving(slice: &EndpointSlice) -> Vec<String> {
+    let ready = slice.endpoints.iter().filter(|endpoint| {
+        endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+    });
+    ready
+        .map(|endpoint| match &endpoint.target_ref {
+            Some(target) => target.name.clone().unwrap_or_default(),
+            None => endpoint.addresses.join(","),
+        })
+        .collect()
+}
+
+/// Deployments have no roles: their redundancy is how many pods are ready.
+async fn deployments<S: Sink>(client: &Client, namespace: &str, sink: S) {
+    let mut events = Box::pin(stream(Api::<Deployment>::namespaced(client.clone(), namespace)));
+    let mut known: BTreeMap<Component, (u32, u32)> = BTreeMap::new();
+    while let Some(event) = events.next().await {
+        let (watcher::Event::Apply(deployment) | watcher::Event::InitApply(deployment)) = event else {
+            continue;
+        };
+        let name = deployment.labels().get(NAME_LABEL);
+        let Some(component) = name.and_then(|name| Component::from_label(name)) else { continue };
+        let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+        let want = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let seen = (u32::try_from(ready).unwrap_or(0), u32::try_from(want).unwrap_or(0));
+        if known.insert(component, seen) != Some(seen) {
+            sink.observe(Observation::Redundancy { component, have: seen.0, want: seen.1 });
+        }
+    }
+}
+
+/// Says once a second whether the API answers.
+async fn beat<S: Sink>(client: &Client, sink: S) {
+    let mut tick = tokio::time::interval(BEAT);
+    loop {
+        tick.tick().await;
+        let answered = tokio::time::timeout(BEAT, client.apiserver_version()).await;
+        if matches!(answered, Ok(Ok(_))) {
+            sink.observe(Observation::Heartbeat { probe: "api".to_owned() });
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Images of the stack: built from `stack/images`, kept by content, imported into every node.
+//!
+//! Docker builds them where there is one, else buildah does. Either way every image stands on one Debian base; without
+//! a registry that base is made by `mmdebstrap` from Debian's own packages. `METTLE_BASE_IMAGE` names another.
+//!
+//! An image's tag is a hash of everything that goes into it: its directory, its base, and files that are added to its
+//! build context. What has that tag already is not built, and not imported, again.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::error::{ProviderError, Result, exec, io};
+use super::exec::Exec;
+use super::local::binaries::cache_dir;
+use super::local::layout::Layout;
+use super::local::lock::Lock;
+use super::progress::Step;
+
+const BUILD_DEADLINE: Duration = Duration::from_secs(20 * 60);
+const BUILD_PATIENCE: Duration = Duration::from_secs(30 * 60);
+const IMPORT_DEADLINE: Duration = Duration::from_secs(180);
+const PREFIX: &str = "localhost/mettle";
+const BASE: &str = "base";
+const DEBIAN: &str = "debian";
+const DOCKERFILE: &str = "Dockerfile";
+
+/// An image to be had, by its directory under `stack/images`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub name: String,
+    /// Files that are added to its build context under their own names.
+    pub files: Vec<PathBuf>,
+}
+
+impl Request {
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), files: Vec::new() }
+    }
+}
+
+/// An image that can be imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// `localhost/mettle/<name>:<content>`.
+    pub reference: String,
+    pub archive: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Builder {
+    Docker,
+    Buildah,
+}
+
+impl Builder {
+    fn detect() -> Self {
+        let docker = Exec::line("docker info").deadline(Duration::from_secs(5)).run().is_ok();
+        if docker { Self::Docker } else { Self::Buildah }
+    }
+
+    fn command(self) -> Exec {
+        let exec = match self {
+            Self::Docker => Exec::new("docker"),
+            // In a mount namespace of its own: what it mounts, and forgets, goes with it.
+            Self::Buildah => Exec::new("unshare")
+                .args(["--mount", "--propagation", "private", "buildah", "--root"])
+                .arg(cache_dir().join("buildah/storage"))
+                .arg("--runroot")
+                .arg(cache_dir().join("buildah/run"))
+                .env("BUILDAH_ISOLATION", "chroot"),
+        };
+        exec.deadline(BUILD_DEADLINE)
+    }
+
+    fn has(self, reference: &str) -> bool {
+        let verb: &[&str] = match self {
+            Self::Docker => &["image", "inspect"],
+            Self::Buildah => &["inspect", "--type", "image"],
+        };
+        self.command().args(verb).arg(reference).run().is_ok()
+    }
+
+    fn build(self, context: &Path, dockerfile: &str, reference: &str, base: Option<&str>) -> Result<()> {
+        let mut exec = self.command().arg("build").arg("--file").arg(context.join(dockerfile));
+        if let Some(base) = base {
+            exec = exec.args(["--build-arg", &format!("BASE={base}")]);
+        }
+        let exec = exec.args(["--tag", reference]).arg(context);
+        exec.run().map(drop).map_err(super::error::exec(format!("build image {reference}")))
+    }
+
+    fn save(self, reference: &str, archive: &Path) -> Result<()> {
+        let new = archive.with_extension("new");
+        let _ = fs::remove_file(&new);
+        let path = new.display();
+        let exec_line = match self {
+            Self::Docker => self.command().args(["save", "--output", &path.to_string(), reference]),
+            Self::Buildah => self.command().args([
+                "push",
+                "--quiet",
+                reference,
+                &format!("oci-archive:{path}:{reference}"),
+            ]),
+        };
+        exec_line.run().map_err(exec(format!("save image {reference}")))?;
+        fs::rename(&new, archive).map_err(io("keep", archive))
+    }
+}
+
+/// Has every image in the cache; builds what is missing.
+pub fn ensure_images(requests: &[Request]) -> Result<BTreeMap<String, Image>> {
+    let sources = sources_dir()?;
+    let cache = cache_dir().join("images");
+    let base = base_tag(&sources)?;
+    let mut images = BTreeMap::new();
+    let mut missing = Vec::new();
+    for request in requests {
+        let image = image(request, &sources, &cache, &base)?;
+        if !image.archive.exists() {
+            missing.push((request, image.clone()));
+        }
+        images.insert(request.name.clone(), image);
+    }
+    if missing.is_empty() {
+        return Ok(images);
+    }
+    let lock = Lock::acquire(&cache.join("build.lock"), "the cache of images", BUILD_PATIENCE)?;
+    let builder = Builder::detect();
+    for (request, image) in missing.iter().filter(|(_, image)| !image.archive.exists()) {
+        let base = ensure_base(builder, &sources, &cache, &base)?;
+        let step = Step::spinner(format!("building image {}, once", request.name));
+        let context = stage(&sources.join(&request.name), &request.files, &cache)?;
+        builder.build(&context, DOCKERFILE, &image.reference, Some(&base))?;
+        builder.save(&image.reference, &image.archive)?;
+        fs::remove_dir_all(&context).map_err(io("remove", &context))?;
+        step.done("");
+    }
+    lock.remove()?;
+    Ok(images)
+}
+
+/// Hash of what goes into the base.
+fn base_tag(sources: &Path) -> Result<String> {
+    let other = env::var("METTLE_BASE_IMAGE").unwrap_or_default();
+    content_hash(&[sources.join(BASE)], &other)
+}
+
+fn image(request: &Request, sources: &Path, cache: &Path, base: &str) -> Result<Image> {
+    let mut inputs = vec![sources.join(&request.name)];
+    inputs.extend(request.files.iter().cloned());
+    let tag = content_hash(&inputs, base)?;
+    let archive = cache.join(format!("{}-{tag}.tar", request.name));
+    Ok(Image { reference: format!("{PREFIX}/{}:{tag}", request.name), archive })
+}
+
+/// The base image in the builder's store; a build of an hour ago may be there still.
+fn ensure_base(builder: Builder, sources: &Path, cache: &Path, tag: &str) -> Result<String> {
+    let reference = format!("{PREFIX}/{BASE}:{tag}");
+    if builder.has(&reference) {
+        return Ok(reference);
+    }
+    let below = match env::var("METTLE_BASE_IMAGE") {
+        Ok(other) if !other.is_empty() => other,
+        _ => ensure_debian(builder, sources, cache, tag)?,
+    };
+    let step = Step::spinner("building the images' base, once");
+    builder.build(&sources.join(BASE), DOCKERFILE, &reference, Some(&below))?;
+    step.done("");
+    Ok(reference)
+}
+
+fn ensure_debian(builder: Builder, sources: &Path, cache: &Path, tag: &str) -> Result<String> {
+    let reference = format!("{PREFIX}/{DEBIAN}:{tag}");
+    if builder.has(&reference) {
+        return Ok(reference);
+    }
+    let step = Step::spinner("making a Debian root file system with mmdebstrap, once");
+    let context = stage(&sources.join(BASE), &[], cache)?;
+    let script = sources.join(BASE).join("rootfs.sh");
+    Exec::new("sh")
+        .arg(&script)
+        .arg(context.join("debian.tar"))
+        .deadline(BUILD_DEADLINE)
+        .run()
+        .map_err(exec("make a Debian root file system"))?;
+    builder.build(&context, "Dockerfile.debian", &reference, None)?;
+    fs::remove_dir_all(&context).map_err(io("remove", &context))?;
+    step.done("");
+    Ok(reference)
+}
+
+/// `METTLE_HOME`, or the source tree that this program was built from.
+#[must_use]
+pub fn home() -> PathBuf {
+    let told = env::var_os("METTLE_HOME").filter(|value| !value.is_empty());
+    told.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
+}
+
+fn sources_dir() -> Result<PathBuf> {
+    let dir = home().join("stack/images");
+    if dir.is_dir() {
+        return Ok(dir);
+    }
+    let what = "the images' Dockerfiles (set METTLE_HOME to mettle's source tree)".to_owned();
+    Err(ProviderError::NotFound { what, tried: dir.display().to_string() })
+}
+
+/// A build context: the image's directory and the files that are added to it.
+fn stage(dir: &Path, files: &[PathBuf], cache: &Path) -> Result<PathBuf> {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let context = cache.join(format!(".context-{name}"));
+    let _ = fs::remove_dir_all(&context);
+    fs::create_dir_all(&context).map_err(io("create", &context))?;
+    for file in files_below(dir)? {
+        let relative = file.strip_prefix(dir).unwrap_or(&file);
+        copy(&file, &context.join(relative))?;
+    }
+    for file in files {
+        copy(file, &context.join(file.file_name().unwrap_or_default()))?;
+    }
+    Ok(context)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).map_err(io("create", parent))?;
+    }
+    fs::copy(from, to).map(drop).map_err(io("copy", from))
+}
+
+/// Every file below a path, in order; the path itself when it is a file.
+fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).map_err(io("read", path))? {
+        found.extend(files_below(&entry.map_err(io("read", path))?.path())?);
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Hash over the names and bytes of files, and over what they stand on.
+fn content_hash(inputs: &[PathBuf], salt: &str) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(salt.as_bytes());
+    for input in inputs {
+        for file in files_below(input)? {
+            let relative = file.strip_prefix(input).unwrap_or(&file);
+            let bytes = fs::read(&file).map_err(io("read", &file))?;
+            hash.update(relative.as_os_str().as_encoded_bytes());
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(&bytes);
+        }
+    }
+    Ok(hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn ctr(socket: &Path) -> Exec {
+    Exec::new("ctr").arg("--address").arg(socket).args(["--namespace", "k8s.io"])
+}
+
+/// Imports images into every one of those nodes, side by side; what a node has already is skipped.
+pub fn import(layout: &Layout, nodes: &[String], images: &[Image]) -> Result<()> {
+    thread::scope(|scope| {
+        let workers: Vec<_> =
+            nodes.iter().map(|node| scope.spawn(move || import_into(layout, node, images))).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or(Ok(())))
+    })
+}
+
+fn import_into(layout: &Layout, node: &str, images: &[Image]) -> Result<()> {
+    let socket = layout.containerd_socket(node);
+    let listed = ctr(&socket)
+        .args(["images", "list", "--quiet"])
+        .run()
+        .map_err(exec(format!("list the images of {node}")))?;
+    for image in images.iter().filter(|image| !listed.lines().any(|line| line == image.reference)) {
+        ctr(&socket)
+            .args(["images", "import"])
+            .arg(&image.archive)
+            .deadline(IMPORT_DEADLINE)
+            .run()
+            .map_err(exec(format!("import {} into {node}", image.reference)))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_changes_with_everything_that_goes_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sources, extra) = (dir.path().join("images"), dir.path().join("platform"));
+        fs::create_dir_all(sources.join("web")).unwrap();
+        fs::write(sources.join("web/Dockerfile"), "FROM x").unwrap();
+        fs::write(&extra, "one").unwrap();
+        let request = Request { name: "web".to_owned(), files: vec![extra.clone()] };
+        let tag = |base: &str| image(&request, &sources, Path::new("/c"), base).unwrap().reference;
+        let first = tag("b");
+        assert_eq!(tag("b"), first);
+        assert_ne!(tag("c"), first, "the base");
+        fs::write(&extra, "two").unwrap();
+        let second = tag("b");
+        assert_ne!(second, first, "a file of the context");
+        fs::rename(sources.join("web/Dockerfile"), sources.join("web/Other")).unwrap();
+        assert_ne!(tag("b"), second, "a name");
+    }
+
+    #[test]
+    fn a_context_has_the_directory_and_the_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("web");
+        fs::create_dir_all(source.join("etc")).unwrap();
+        fs::write(source.join("etc/a"), "a").unwrap();
+        fs::write(dir.path().join("program"), "p").unwrap();
+        let context = stage(&source, &[dir.path().join("program")], dir.path()).unwrap();
+        let names: Vec<PathBuf> = files_below(&context).unwrap();
+        assert_eq!(names, [context.join("etc/a"), context.join("program")]);
+    }
+}

@@ -1,0 +1,131 @@
+//! From a fault's specification to a change that happened: resolve, guard, write ahead, apply.
+
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use thiserror::Error;
+
+use super::{Entry, Journal, JournalError, Recorder, World, WorldError};
+use crate::fault::{self, PlanError};
+use crate::model::{Change, Experiment, Fact, Plan, PlannedFault, RunId, Seed, Snapshot};
+
+/// One API call, or one node killed, takes at most this long.
+const APPLY_DEADLINE: Duration = Duration::from_secs(45);
+
+#[derive(Debug, Error)]
+pub enum InjectError {
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("failed to {change}: {reason}")]
+    Apply { change: String, reason: String },
+}
+
+/// Resolves every fault of an experiment against one snapshot: what `mettle plan` shows.
+///
+/// # Errors
+/// When a selector matches too little, or the plan goes beyond its limits.
+pub fn resolve(
+    experiment: &Experiment,
+    run: &RunId,
+    seed: Seed,
+    snapshot: &Snapshot,
+) -> Result<Plan, PlanError> {
+    let mut faults = Vec::with_capacity(experiment.faults.len());
+    for index in 0..experiment.faults.len() {
+        faults.push(resolve_one(experiment, run, seed, snapshot, index)?);
+    }
+    fault::guard(&faults, experiment.limits, snapshot)?;
+    Ok(Plan {
+        run: run.clone(),
+        seed,
+        experiment: experiment.name.clone(),
+        limits: experiment.limits,
+        faults,
+    })
+}
+
+/// Each fault has a generator of its own, so that its draw does not depend on the faults before it.
+pub(super) fn resolve_one(
+    experiment: &Experiment,
+    run: &RunId,
+    seed: Seed,
+    snapshot: &Snapshot,
+    index: usize,
+) -> Result<PlannedFault, PlanError> {
+    let part = format!("target/{}/{index}", experiment.name);
+    let mut random = ChaCha8Rng::seed_from_u64(seed.derive(&part).0);
+    let spec = &experiment.faults[index];
+    fault::plan(run, index, spec, snapshot, &mut random).map_err(|error| error.of_fault(index))
+}
+
+/// Applies a planned fault, change by change, each journalled first; gives their numbers in the journal.
+///
+/// # Errors
+/// When the journal or the cluster refuses; what was applied before stays in the journal.
+pub(super) async fn inject<W: World>(
+    world: &W,
+    journal: &mut Journal,
+    recorder: &Recorder,
+    fault: &PlannedFault,
+    snapshot: &Snapshot,
+) -> Result<Vec<u64>, InjectError> {
+    let mut sequences = Vec::with_capacity(fault.changes.len());
+    for planned in &fault.changes {
+        let sequence = journal.next_sequence();
+        let entry = Entry::Intended {
+            sequence,
+            change: planned.change.clone(),
+            undo: planned.undo.clone(),
+            before: before(&planned.change, snapshot),
+        };
+        journal.append(&entry).await?;
+        recorder.record(Fact::ChangeIntended { sequence, text: planned.change.describe() });
+        recorder.record(Fact::FaultInjected {
+            fault: fault.index,
+            kind: fault.kind.as_str().to_owned(),
+            target: planned.target.clone(),
+        });
+        // Never raced against a stop: an apply that is dropped could land after its own undo.
+        let applied = tokio::time::timeout(APPLY_DEADLINE, world.apply(&planned.change, recorder)).await;
+        let failed = match applied {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.chain()),
+            Err(_) => Some(format!("no answer within {} s", APPLY_DEADLINE.as_secs())),
+        };
+        if let Some(reason) = failed {
+            journal.append(&Entry::ApplyFailed { sequence, reason: reason.clone() }).await?;
+            return Err(InjectError::Apply { change: planned.change.describe(), reason });
+        }
+        journal.append(&Entry::Applied { sequence }).await?;
+        recorder.record(Fact::ChangeApplied { sequence });
+        sequences.push(sequence);
+    }
+    Ok(sequences)
+}
+
+/// What the target was: for a person who must put it right by hand.
+fn before(change: &Change, snapshot: &Snapshot) -> serde_json::Value {
+    match change {
+        Change::DeletePod { pod, .. } | Change::PauseProcess { pod, .. } => {
+            let found = snapshot.pod(&pod.namespace, &pod.name);
+            serde_json::json!({
+                "node": found.and_then(|pod| pod.node.clone()),
+                "ready": found.map(|pod| pod.ready),
+                "containers": found.map(|pod| pod.containers.clone()),
+            })
+        }
+        Change::KillNode { node } => {
+            let found = snapshot.nodes.iter().find(|known| known.name == *node);
+            serde_json::json!({ "ready": found.map(|node| node.ready), "unschedulable": found.map(|node| node.unschedulable) })
+        }
+    }
+}
+
+impl From<WorldError> for InjectError {
+    fn from(error: WorldError) -> Self {
+        Self::Apply { change: "read the cluster".to_owned(), reason: error.chain() }
+    }
+}

@@ -1,0 +1,81 @@
+//! Whether the stack looks restored, from the events so far. Only decides how long the recovery window is
+//! kept open; the judgement is the checks'.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Component, Event, Fact, Observation};
+
+/// True when the last word of every probe is good and the load's last `stable_ms` were clean.
+#[must_use]
+pub fn all_restored(events: &[Event], since_ms: u64, now_ms: u64, stable_ms: u64) -> bool {
+    cluster_restored(events) && load_clean(events, since_ms, now_ms, stable_ms)
+}
+
+fn cluster_restored(events: &[Event]) -> bool {
+    let mut redundancy: BTreeMap<Component, bool> = BTreeMap::new();
+    let mut nodes: BTreeMap<&str, bool> = BTreeMap::new();
+    for event in events {
+        match &event.fact {
+            Fact::Observed(Observation::Redundancy { component, have, want }) => {
+                redundancy.insert(*component, have >= want && *want > 0);
+            }
+            Fact::Observed(Observation::Node { name, ready }) => {
+                nodes.insert(name, *ready);
+            }
+            _ => {}
+        }
+    }
+    !redundancy.is_empty() && redundancy.values().all(|full| *full) && nodes.values().all(|ready| *ready)
+}
+
+/// Every second of the last `stable_ms` has requests, and at most 1 % of them failed.
+fn load_clean(events: &[Event], since_ms: u64, now_ms: u64, stable_ms: u64) -> bool {
+    let from = now_ms.saturating_sub(stable_ms + 1000).max(since_ms);
+    let mut seconds = 0;
+    for event in events.iter().rev() {
+        let Fact::Load(second) = &event.fact else { continue };
+        if second.at_ms < from {
+            break;
+        }
+        let bad = second.failed + second.indeterminate;
+        if second.ok == 0 || bad * 100 > second.ok + bad {
+            return false;
+        }
+        seconds += 1;
+    }
+    seconds * 1000 >= stable_ms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::LoadSecond;
+
+    fn load(at_ms: u64, ok: u64, failed: u64) -> Event {
+        Event {
+            at_ms: at_ms + 1000,
+            fact: Fact::Load(LoadSecond { at_ms, ok, failed, ..LoadSecond::default() }),
+        }
+    }
+
+    fn redundancy(have: u32) -> Event {
+        let component = Component::Redis;
+        Event { at_ms: 0, fact: Fact::Observed(Observation::Redundancy { component, have, want: 6 }) }
+    }
+
+    #[test]
+    fn both_the_cluster_and_the_load_must_be_good() {
+        let clean: Vec<Event> = (0..6).map(|s| load(s * 1000, 50, 0)).collect();
+        let with = |first: Event, rest: &[Event]| [vec![first], rest.to_vec()].concat();
+        assert!(all_restored(&with(redundancy(6), &clean), 0, 6000, 5000));
+        assert!(!all_restored(&with(redundancy(5), &clean), 0, 6000, 5000), "a member is missing");
+        assert!(!all_restored(&clean, 0, 6000, 5000), "no probe said anything");
+        assert!(!all_restored(&[redundancy(6)], 0, 6000, 5000), "no load");
+        let mut failing = clean.clone();
+        failing[4] = load(4000, 50, 2);
+        assert!(!all_restored(&with(redundancy(6), &failing), 0, 6000, 5000), "errors");
+        let mut idle = clean;
+        idle[5] = load(5000, 0, 0);
+        assert!(!all_restored(&with(redundancy(6), &idle), 0, 6000, 5000), "a second without requests");
+    }
+}

@@ -1,0 +1,91 @@
+//! Cancellation lives here and nowhere else: signals, stop conditions and the deadline take one path.
+//! It ends waits; it never ends a revert, nor an apply in flight.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::model::RunOutcome;
+
+/// Cheap to clone; all clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    first: CancellationToken,
+    second: CancellationToken,
+    reason: Arc<OnceLock<String>>,
+}
+
+/// A wait was ended early; the reason is in the [`Stop`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped;
+
+impl Stop {
+    /// The first reason stays.
+    pub fn request(&self, reason: impl Into<String>) {
+        let _ = self.reason.set(reason.into());
+        self.first.cancel();
+    }
+
+    /// A person, or the system, wants us to end; when that was asked for before, not even to wait.
+    pub fn interrupt(&self, signal: &str) {
+        if self.is_requested() {
+            self.second.cancel();
+        } else if let RunOutcome::Stopped(reason) = RunOutcome::interrupted(signal) {
+            self.request(reason);
+        }
+    }
+
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.get().map(String::as_str)
+    }
+
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.first.is_cancelled()
+    }
+
+    /// Sleeps, unless a stop comes first.
+    ///
+    /// # Errors
+    /// When it did.
+    pub async fn sleep(&self, duration: Duration) -> Result<(), Stopped> {
+        tokio::select! {
+            biased;
+            () = self.first.cancelled() => Err(Stopped),
+            () = tokio::time::sleep(duration) => Ok(()),
+        }
+    }
+
+    /// Resolves with the second signal: the person no longer wants to wait. The journal keeps what is left.
+    pub async fn second(&self) {
+        self.second.cancelled().await;
+    }
+
+    /// Turns SIGINT and SIGTERM into stops.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn on_signals(&self) -> std::io::Result<()> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let stop = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let signal = tokio::select! {
+                    _ = interrupt.recv() => "SIGINT",
+                    _ = terminate.recv() => "SIGTERM",
+                };
+                if !stop.is_requested() {
+                    eprintln!(
+                        "mettle: stopping: reverting what was changed (again: stop waiting, keep the journal)"
+                    );
+                }
+                stop.interrupt(signal);
+            }
+        });
+        Ok(())
+    }
+}

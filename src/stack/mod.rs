@@ -1,0 +1,15 @@
+//! The system under test: its manifests, the order in which they stand up, and what holds them up when they do not.
+
+mod apply;
+mod ready;
+mod render;
+mod secret;
+mod up;
+
+pub use ready::{Row, rows};
+pub use render::{Images, RenderError};
+pub use secret::{SECRET, read_password};
+pub use up::{Progress, StackError, UpRequest, agent_image, up};
+
+/// Where the stack lives.
+pub const NAMESPACE: &str = "ai-platform";

@@ -1,0 +1,217 @@
+//! `kill -9` at every journal append, and at every call of the cluster before and after it took effect: a fresh
+//! process reverts, and the cluster is what it was.
+
+mod fake;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fake::{Behaviour, FakeWorld, Points, SETTLE, Stage, Trip, equal_but_for_replaced, small};
+use mettle::exit::Exit;
+use mettle::model::{Change, Experiment, RunOutcome};
+use mettle::run::{
+    Entry, Hook, Journal, Recorder, Reverted, RunClock, World, find_unreverted, open_changes, revert_all,
+};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime")
+}
+
+fn kill_backend() -> Experiment {
+    small(json!([{"kind": "pod-kill", "target": {"component": "backend"}}]))
+}
+
+fn kill_node() -> Experiment {
+    small(json!([{"kind": "node-kill", "target": {"node": "n2"}, "holdSeconds": 15}]))
+}
+
+fn pause_redis() -> Experiment {
+    small(
+        json!([{"kind": "process-pause", "target": {"component": "redis", "role": "primary"}, "holdSeconds": 12}]),
+    )
+}
+
+/// Two changes in one fault, one fault that ends on its own before the others, and all kinds.
+fn several() -> Experiment {
+    small(json!([
+        {"kind": "pod-kill", "target": {"component": "backend", "count": 2}},
+        {"kind": "process-pause", "target": {"component": "redis", "role": "replica"}, "atSeconds": 2, "holdSeconds": 3},
+        {"kind": "node-kill", "target": {"node": "n2"}, "atSeconds": 8, "holdSeconds": 15},
+    ]))
+}
+
+/// Runs until it ends or is killed: whether it was killed. Nothing of the process is left afterwards.
+fn run(stage: &Stage) -> bool {
+    let runtime = runtime();
+    let killed = runtime.block_on(async {
+        tokio::select! {
+            _ = stage.run() => false,
+            () = stage.world.points().killed() => true,
+        }
+    });
+    runtime.shutdown_background();
+    killed
+}
+
+async fn revert(world: &FakeWorld, journal: &Path) -> Reverted {
+    let mut journal = Journal::open(journal, None).expect("it can be opened");
+    let recorder = Recorder::in_memory(RunClock::start());
+    revert_all(world, &mut journal, &recorder).await.expect("it can be read")
+}
+
+/// What `mettle revert` does, and whether the cluster is what it was before the run; how many were undone.
+fn assert_reverts(stage: &Stage, point: &str) -> usize {
+    let directory = stage.journal.parent().expect("it has one");
+    let none: [PathBuf; 0] = [];
+    runtime().block_on(async {
+        let world = stage.world.attach();
+        let mut undone = 0;
+        for journal in find_unreverted(directory).expect("they can be read") {
+            let reverted = revert(&world, &journal).await;
+            assert!(reverted.open.is_empty(), "{point}: {reverted:?}");
+            undone += reverted.undone.len();
+            assert_eq!(revert(&world, &journal).await, Reverted::default(), "{point}: again is a no-op");
+        }
+        assert_eq!(find_unreverted(directory).expect("they can be read"), none, "{point}");
+        assert!(world.residue().await.expect("it answers").is_empty(), "{point}");
+        tokio::time::sleep(SETTLE).await;
+        let deleted: BTreeSet<String> = world.with(|state| {
+            let changes = state.applied.iter().filter_map(|change| match change {
+                Change::DeletePod { pod, .. } => Some(pod.uid.clone()),
+                Change::KillNode { .. } | Change::PauseProcess { .. } => None,
+            });
+            changes.collect()
+        });
+        equal_but_for_replaced(&stage.before, &world.look(), &deleted)
+            .unwrap_or_else(|difference| panic!("{point}: {difference}"));
+        undone
+    })
+}
+
+/// Kills the run at each of its points; gives their number.
+fn kill_everywhere(experiment: &Experiment, changes: usize) -> usize {
+    let whole = Stage::new(experiment.clone(), Behaviour::default());
+    assert!(!run(&whole));
+    let points = whole.world.points();
+    let names = points.passed();
+    for (name, count) in [
+        ("journal:opened", 1),
+        ("journal:intended", changes),
+        ("apply:before", changes),
+        ("apply:after", changes),
+        ("journal:applied", changes),
+        ("undo:before", changes),
+        ("undo:after", changes),
+        ("journal:reverted", changes),
+        ("journal:closed", 1),
+        ("residue:before", 1),
+        ("residue:after", 1),
+        ("snapshot:before", 1 + experiment.faults.len()),
+        ("snapshot:after", 1 + experiment.faults.len()),
+        // Two stores are read back.
+        ("found:before", 2),
+        ("found:after", 2),
+    ] {
+        assert_eq!(points.count(name), count, "{name}");
+    }
+    let (mut tested, mut undone) = (0, 0);
+    for (i, name) in names.iter().enumerate() {
+        let point = format!("point {} of {}: {name}", i + 1, names.len());
+        let stage =
+            Stage::with_points(experiment.clone(), Behaviour::default(), Points::new(Trip::KillAt(i + 1)));
+        assert!(run(&stage), "{point} was not reached");
+        assert_eq!(stage.world.points().passed(), names[..=i], "{point}");
+        undone += assert_reverts(&stage, &point);
+        tested += 1;
+    }
+    assert!(undone > 4 * changes, "most points leave something to be undone: {undone}");
+    assert_eq!(tested, 7 * changes + 4 + 2 * experiment.faults.len() + 2 + 4);
+    tested
+}
+
+#[test]
+fn a_killed_pod_comes_back_wherever_the_run_dies() {
+    assert_eq!(kill_everywhere(&kill_backend(), 1), 19);
+}
+
+#[test]
+fn a_killed_node_comes_back_wherever_the_run_dies() {
+    assert_eq!(kill_everywhere(&kill_node(), 1), 19);
+}
+
+#[test]
+fn a_paused_process_goes_on_wherever_the_run_dies() {
+    assert_eq!(kill_everywhere(&pause_redis(), 1), 19);
+}
+
+#[test]
+fn several_faults_are_reverted_wherever_the_run_dies() {
+    assert_eq!(kill_everywhere(&several(), 4), 44);
+}
+
+#[test]
+fn a_line_that_was_cut_by_the_crash_is_no_obstacle() {
+    let whole = Stage::new(several(), Behaviour::default());
+    assert!(!run(&whole));
+    let names = whole.world.points().passed();
+    let at = names.iter().rposition(|name| name == "apply:after").expect("there is one") + 1;
+    // Cut within a word, and within a character.
+    for torn in [&b"{\"entry\":\"appl"[..], "{\"entry\":\"é".as_bytes().split_last().expect("bytes").1] {
+        let stage = Stage::with_points(several(), Behaviour::default(), Points::new(Trip::KillAt(at)));
+        assert!(run(&stage));
+        let mut file = std::fs::OpenOptions::new().append(true).open(&stage.journal).expect("it is there");
+        file.write_all(torn).expect("it is written");
+        // The pause was reverted at its own end.
+        assert_eq!(assert_reverts(&stage, "torn"), 3);
+    }
+}
+
+/// A journal in memory that takes no more after `full_after` entries.
+fn journal_that_fills(full_after: usize) -> (std::os::fd::OwnedFd, PathBuf, Hook) {
+    use std::os::fd::AsRawFd;
+    let file = memfd_create("journal", MFdFlags::MFD_ALLOW_SEALING).expect("a file in memory");
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let (seal, count) = (file.try_clone().expect("it is open"), Arc::new(std::sync::Mutex::new(0)));
+    let seal = Arc::new(seal);
+    let hook: Hook = Arc::new(move |_: &Entry| {
+        let mut count = count.lock().expect("no panic holds it");
+        *count += 1;
+        if *count == full_after {
+            fcntl(&*seal, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW)).expect("it is sealed");
+        }
+        Box::pin(async {})
+    });
+    (file, path, hook)
+}
+
+#[test]
+fn what_the_journal_does_not_take_is_not_done() {
+    // After `opened`: no change is made. After `opened`, `intended`, `applied`: no second change, the first is
+    // undone though that cannot be written, and the run says so.
+    for (full_after, applied, exit) in [(1, 0, Exit::SetUp), (3, 1, Exit::RevertIncomplete)] {
+        let mut stage = Stage::new(several(), Behaviour::default());
+        let (_file, path, hook) = journal_that_fills(full_after);
+        (stage.journal, stage.hook) = (path, Some(hook));
+        let ran = runtime().block_on(stage.run());
+        assert_eq!((ran.applied, ran.exit), (applied, exit), "{:?}", ran.report.residue);
+        let RunOutcome::Broken(why) = &ran.report.outcome else { panic!("{:?}", ran.report.outcome) };
+        assert!(why.starts_with("failed to write journal "), "{why}");
+        assert_eq!(open_changes(&stage.journal).expect("whole lines only").len(), applied);
+        assert_eq!(ran.report.residue.len(), applied);
+        let says = "but the journal does not say so";
+        assert!(ran.report.residue.iter().all(|line| line.contains(says)), "{:?}", ran.report.residue);
+    }
+    // It cannot even be created.
+    let mut stage = Stage::new(kill_backend(), Behaviour::default());
+    let file = stage.directory.path().join("file");
+    std::fs::write(&file, "").expect("it is written");
+    stage.journal = file.join("journal.jsonl");
+    let ran = runtime().block_on(stage.run());
+    assert_eq!((ran.applied, ran.exit), (0, Exit::SetUp));
+}

@@ -1,0 +1,114 @@
+//! What the API says of the in-memory cluster, and when two such words are the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mettle::model::{NodeInfo, PodInfo, Role, RoleFact, Snapshot, WorkloadInfo};
+
+use super::group::Group;
+use super::state::{NAMESPACE, Node, Pod, State};
+
+impl State {
+    pub fn snapshot(&self) -> Snapshot {
+        let allowed = [("mettle.dev/chaos".to_owned(), "allowed".to_owned())];
+        let labels = allowed.into_iter().filter(|_| self.behaviour.labelled).collect();
+        Snapshot {
+            namespaces: [(NAMESPACE.to_owned(), labels), ("kube-system".to_owned(), BTreeMap::new())].into(),
+            pods: self.pods.iter().map(pod_info).collect(),
+            nodes: self.nodes.iter().map(node_info).collect(),
+            workloads: self.workloads(),
+            roles: self.groups.iter().flat_map(|group| self.roles(group)).collect(),
+        }
+    }
+
+    pub fn workloads(&self) -> Vec<WorkloadInfo> {
+        let ready = |controller: &String| {
+            self.pods
+                .iter()
+                .filter(|pod| pod.controller == *controller && pod.ready && !pod.terminating)
+                .count()
+        };
+        let workloads = self.desired.iter().map(|(name, (component, desired))| WorkloadInfo {
+            namespace: NAMESPACE.to_owned(),
+            name: name.clone(),
+            component: Some(*component),
+            desired: *desired,
+            ready: i32::try_from(ready(name)).expect("a few"),
+        });
+        workloads.collect()
+    }
+
+    fn roles(&self, group: &Group) -> Vec<RoleFact> {
+        let serving = group.members.iter().filter(|name| self.pod(name).is_some_and(|pod| self.serves(pod)));
+        let role = |name: &String| match self.leader(group) {
+            Some(leader) if leader == name => Role::Primary,
+            _ => Role::Replica,
+        };
+        let facts = serving.map(|name| RoleFact {
+            component: group.component,
+            role: role(name),
+            pod: name.clone(),
+            slots: group.slots.clone(),
+            source: "its own word".to_owned(),
+        });
+        facts.collect()
+    }
+}
+
+fn pod_info(pod: &Pod) -> PodInfo {
+    let id = format!("{}/{}", pod.uid, pod.incarnation);
+    PodInfo {
+        namespace: NAMESPACE.to_owned(),
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+        node: Some(pod.node.clone()),
+        ip: Some("10.0.0.1".to_owned()),
+        ready: pod.ready,
+        terminating: pod.terminating,
+        labels: [("app.kubernetes.io/name".to_owned(), pod.component.as_str().to_owned())].into(),
+        component: Some(pod.component),
+        controller: Some(pod.controller.clone()),
+        containers: [(pod.component.as_str().to_owned(), (id, 0))].into(),
+    }
+}
+
+fn node_info(node: &Node) -> NodeInfo {
+    NodeInfo { name: node.name.clone(), ready: node.ready, unschedulable: false, labels: BTreeMap::new() }
+}
+
+/// Whether a cluster is what it was. Everything must be equal, except:
+/// - a pod whose uid is in `replaceable` may have another uid, and another name if its controller is no StatefulSet;
+/// - container ids and restart counts, and addresses of pods, which any restart changes;
+/// - which member of a group leads: a group must have one leader and the same number of replicas, and each slot
+///   an owner.
+pub fn equal_but_for_replaced(
+    before: &Snapshot,
+    after: &Snapshot,
+    replaceable: &BTreeSet<String>,
+) -> Result<(), String> {
+    let gone = before.pods.iter().filter(|pod| after.pods.iter().all(|other| other.uid != pod.uid));
+    if let Some(pod) = gone.into_iter().find(|pod| !replaceable.contains(&pod.uid)) {
+        return Err(format!("{} was replaced, though no change named it", pod.name));
+    }
+    let (before, after) = (normal(before), normal(after));
+    if before == after { Ok(()) } else { Err(format!("before:\n{before:#?}\nafter:\n{after:#?}")) }
+}
+
+fn normal(snapshot: &Snapshot) -> Vec<String> {
+    let pods = snapshot.pods.iter().map(|pod| {
+        let keeps_name = pod.controller.as_deref().is_some_and(|controller| controller.starts_with("StatefulSet/"));
+        let name = if keeps_name { pod.name.as_str() } else { "one" };
+        let containers: Vec<&String> = pod.containers.keys().collect();
+        let PodInfo { namespace, node, ready, terminating, labels, component, controller, .. } = pod;
+        format!(
+            "pod {namespace}/{name} {node:?} {ready} {terminating} {labels:?} {component:?} {controller:?} {containers:?}"
+        )
+    });
+    let roles =
+        snapshot.roles.iter().map(|fact| format!("{} {:?} {:?}", fact.component, fact.role, fact.slots));
+    let mut all: Vec<String> = pods.chain(roles).collect();
+    all.extend(snapshot.nodes.iter().map(|node| format!("{node:?}")));
+    all.extend(snapshot.workloads.iter().map(|workload| format!("{workload:?}")));
+    all.push(format!("{:?}", snapshot.namespaces));
+    all.sort();
+    all
+}

@@ -1,0 +1,341 @@
+//! The cluster itself: pods, nodes, groups, agents, and what is going to happen to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mettle::model::{Change, Component};
+use tokio::time::Instant;
+
+use super::Behaviour;
+use super::group::Group;
+
+pub const NAMESPACE: &str = "ai-platform";
+
+const GONE_MS: u64 = 50;
+const CREATE_MS: u64 = 300;
+const NODE_NOT_READY_MS: u64 = 10_000;
+const NODE_START_MS: u64 = 3000;
+const PODS_BACK_MS: u64 = 5000;
+const PROBE_FAILS_MS: u64 = 3000;
+const PROBE_PASSES_MS: u64 = 1000;
+const SYNC_MS: u64 = 1000;
+/// Until another leads: after a death that is told, and after a silence.
+const ELECT_KILLED_MS: u64 = 2000;
+const ELECT_SILENT_MS: u64 = 6000;
+const ELECT_AGAIN_MS: u64 = 500;
+/// Until it is known that there is no leader.
+const LEASE_MS: u64 = 400;
+/// An agent that hears nothing continues what it stopped.
+const DEAD_MAN_MS: u64 = 5000;
+
+#[derive(Debug, Clone)]
+pub struct Pod {
+    pub name: String,
+    pub uid: String,
+    pub node: String,
+    pub component: Component,
+    pub controller: String,
+    /// As the API says; what is true is `running`, `paused` and the node's power.
+    pub ready: bool,
+    pub terminating: bool,
+    pub running: bool,
+    pub paused: bool,
+    /// Counts the starts of its processes.
+    pub incarnation: u64,
+    pub synced_at_ms: u64,
+}
+
+pub struct Node {
+    pub name: String,
+    pub on: bool,
+    pub ready: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum Happening {
+    PodGone(String),
+    PodCreate(Box<Pod>),
+    PodStarted(String),
+    ProbeLooks(String),
+    NodeNotReady(String),
+    NodeReady(String),
+    PodsBack(String),
+    Elect(usize),
+    AgentEnds(String),
+}
+
+pub struct State {
+    pub behaviour: Behaviour,
+    origin: Instant,
+    base_ms: u64,
+    pub now_ms: u64,
+    serial: u64,
+    queue: BTreeMap<(u64, u64), Happening>,
+    pub pods: Vec<Pod>,
+    pub nodes: Vec<Node>,
+    pub groups: Vec<Group>,
+    /// Agent → uid of the pod whose processes it holds.
+    pub agents: BTreeMap<String, String>,
+    /// Agents whose process is gone: nobody can tell them anything.
+    pub orphans: BTreeSet<String>,
+    /// Changes that took effect.
+    pub applied: Vec<Change>,
+    /// What is wanted of each controller.
+    pub desired: BTreeMap<String, (Component, i32)>,
+}
+
+impl State {
+    pub fn new(behaviour: Behaviour) -> Self {
+        let mut state = Self {
+            origin: Instant::now(),
+            base_ms: 0,
+            now_ms: 0,
+            serial: 0,
+            queue: BTreeMap::new(),
+            pods: Vec::new(),
+            nodes: ["n1", "n2", "n3"]
+                .map(|name| Node { name: name.to_owned(), on: true, ready: true })
+                .into(),
+            groups: Vec::new(),
+            agents: BTreeMap::new(),
+            orphans: BTreeSet::new(),
+            applied: Vec::new(),
+            desired: BTreeMap::new(),
+            behaviour,
+        };
+        let b = state.behaviour.clone();
+        state.workload("StatefulSet/postgres", Component::Postgres, 3, |i| i % 3);
+        let redis = if b.redis_replicas { 6 } else { 3 };
+        // A replica is on another node than its primary.
+        state.workload("StatefulSet/redis", Component::Redis, redis, |i| (i + i / 3) % 3);
+        state.workload("ReplicaSet/pgbouncer-5d", Component::Pgbouncer, 2, |i| i % 3);
+        state.workload("ReplicaSet/backend-7c", Component::Backend, b.backends as usize, |i| i % 3);
+        let mut postgres =
+            Group::new(Component::Postgres, "ai-platform", (0..3).map(|i| format!("postgres-{i}")).collect());
+        (postgres.synchronous, postgres.lag_ms) = (b.synchronous, b.lag_ms);
+        state.groups.push(postgres);
+        for (i, slots) in [(0, 5460), (5461, 10922), (10923, 16383)].into_iter().enumerate() {
+            let members = [i, i + 3].into_iter().filter(|i| *i < redis).map(|i| format!("redis-{i}"));
+            let mut shard = Group::new(Component::Redis, &format!("slot:{}", slots.0), members.collect());
+            (shard.synchronous, shard.persistent, shard.lag_ms) = (false, false, 20);
+            shard.slots = vec![slots];
+            state.groups.push(shard);
+        }
+        state
+    }
+
+    fn workload(&mut self, controller: &str, component: Component, count: usize, node: fn(usize) -> usize) {
+        let prefix = controller.split_once('/').map_or(controller, |(_, name)| name);
+        for i in 0..count {
+            self.pods.push(Pod {
+                name: format!("{prefix}-{i}"),
+                uid: format!("uid-{prefix}-{i}"),
+                node: self.nodes[node(i)].name.clone(),
+                component,
+                controller: controller.to_owned(),
+                ready: true,
+                terminating: false,
+                running: true,
+                paused: false,
+                incarnation: 1,
+                synced_at_ms: 0,
+            });
+        }
+        let count = i32::try_from(count).expect("a few");
+        self.desired.insert(controller.to_owned(), (component, count));
+    }
+
+    /// Another process looks at the cluster: its clock is another, and the agents of the one before are alone.
+    pub fn attach(&mut self) {
+        (self.base_ms, self.origin) = (self.now_ms, Instant::now());
+        let agents: Vec<String> = self.agents.keys().cloned().collect();
+        for agent in agents {
+            self.orphans.insert(agent.clone());
+            self.after(DEAD_MAN_MS, Happening::AgentEnds(agent));
+        }
+    }
+
+    /// Lets everything happen that is due.
+    pub fn sync(&mut self) {
+        let elapsed = u64::try_from(self.origin.elapsed().as_millis()).expect("a short test");
+        let now_ms = self.base_ms + elapsed;
+        while let Some(first) = self.queue.first_entry().filter(|first| first.key().0 <= now_ms) {
+            self.now_ms = first.key().0;
+            let happening = first.remove();
+            self.happen(happening);
+        }
+        self.now_ms = now_ms;
+    }
+
+    fn after(&mut self, ms: u64, happening: Happening) {
+        self.serial += 1;
+        self.queue.insert((self.now_ms + ms, self.serial), happening);
+    }
+
+    pub fn pod(&self, name: &str) -> Option<&Pod> {
+        self.pods.iter().find(|pod| pod.name == name)
+    }
+
+    fn by_uid(&mut self, uid: &str) -> Option<&mut Pod> {
+        self.pods.iter_mut().find(|pod| pod.uid == uid)
+    }
+
+    pub fn node_on(&self, name: &str) -> bool {
+        self.nodes.iter().any(|node| node.name == name && node.on)
+    }
+
+    pub fn serves(&self, pod: &Pod) -> bool {
+        pod.running && !pod.paused && self.node_on(&pod.node)
+    }
+
+    pub fn in_sync(&self, pod: &Pod) -> bool {
+        self.serves(pod) && self.now_ms >= pod.synced_at_ms
+    }
+
+    pub fn leader_serves(&self, group: &Group) -> bool {
+        group.headless_since_ms.is_none()
+            && group.leader.as_deref().and_then(|name| self.pod(name)).is_some_and(|pod| self.serves(pod))
+    }
+
+    /// Who leads, as the members say it.
+    pub fn leader<'a>(&self, group: &'a Group) -> Option<&'a String> {
+        let known = group.headless_since_ms.is_none_or(|since_ms| self.now_ms < since_ms + LEASE_MS);
+        group.leader.as_ref().filter(|_| known)
+    }
+
+    pub fn apply(&mut self, change: &Change) -> Result<(), String> {
+        if self.behaviour.ignores_changes {
+            return Ok(());
+        }
+        match change {
+            Change::DeletePod { pod, .. } => self.delete(&pod.uid)?,
+            Change::KillNode { node } => {
+                let found = self.nodes.iter_mut().find(|known| known.name == *node);
+                found.ok_or_else(|| format!("there is no node {node}"))?.on = false;
+                self.pods.iter_mut().filter(|pod| pod.node == *node).for_each(|pod| pod.running = false);
+                self.after(NODE_NOT_READY_MS, Happening::NodeNotReady(node.clone()));
+                self.miss_leaders(ELECT_SILENT_MS);
+            }
+            Change::PauseProcess { pod, agent, ttl_seconds, .. } => {
+                let uid = pod.uid.clone();
+                self.by_uid(&uid).ok_or_else(|| format!("pod {} was replaced", pod.name))?.paused = true;
+                self.agents.insert(agent.clone(), uid.clone());
+                self.after(PROBE_FAILS_MS, Happening::ProbeLooks(uid));
+                self.after(u64::from(*ttl_seconds) * 1000, Happening::AgentEnds(agent.clone()));
+                self.miss_leaders(ELECT_SILENT_MS);
+            }
+        }
+        self.applied.push(change.clone());
+        Ok(())
+    }
+
+    fn delete(&mut self, uid: &str) -> Result<(), String> {
+        let replaces = self.behaviour.replaces;
+        let pod = self.by_uid(uid).ok_or_else(|| format!("there is no pod of uid {uid}"))?;
+        (pod.terminating, pod.running) = (true, false);
+        let mut next = Pod {
+            uid: format!("{uid}+"),
+            ready: false,
+            terminating: false,
+            paused: false,
+            incarnation: pod.incarnation + 1,
+            ..pod.clone()
+        };
+        if !next.controller.starts_with("StatefulSet/") {
+            next.name = format!("{}x", next.name);
+        }
+        self.after(GONE_MS, Happening::PodGone(uid.to_owned()));
+        if replaces {
+            self.after(CREATE_MS, Happening::PodCreate(Box::new(next)));
+        }
+        self.miss_leaders(ELECT_KILLED_MS);
+        Ok(())
+    }
+
+    pub fn start_node(&mut self, name: &str) {
+        let found = self.nodes.iter_mut().find(|node| node.name == name && !node.on);
+        let Some(node) = found else { return };
+        node.on = true;
+        self.after(NODE_START_MS, Happening::NodeReady(name.to_owned()));
+        self.after(PODS_BACK_MS, Happening::PodsBack(name.to_owned()));
+    }
+
+    pub fn resume(&mut self, agent: &str) {
+        let Some(uid) = self.agents.remove(agent) else { return };
+        let synced_at_ms = self.now_ms + SYNC_MS;
+        if let Some(pod) = self.by_uid(&uid) {
+            (pod.paused, pod.synced_at_ms) = (false, synced_at_ms);
+            self.after(PROBE_PASSES_MS, Happening::ProbeLooks(uid));
+        }
+    }
+
+    fn miss_leaders(&mut self, elected_after_ms: u64) {
+        for i in 0..self.groups.len() {
+            let group = &self.groups[i];
+            if group.headless_since_ms.is_none() && !self.leader_serves(group) {
+                self.groups[i].headless_since_ms = Some(self.now_ms);
+                self.after(elected_after_ms, Happening::Elect(i));
+            }
+        }
+    }
+
+    fn elect(&mut self, i: usize) {
+        let group = &self.groups[i];
+        let led = group.leader.as_deref().and_then(|name| self.pod(name)).filter(|pod| self.serves(pod));
+        if let Some(pod) = led {
+            let incarnation = pod.incarnation;
+            self.groups[i].lead_on(incarnation);
+            return;
+        }
+        let in_sync = |name: &&String| self.pod(name).is_some_and(|pod| self.in_sync(pod));
+        let candidate = group.members.iter().find(in_sync).and_then(|name| self.pod(name));
+        match candidate.map(|pod| (pod.name.clone(), pod.incarnation)) {
+            Some((name, incarnation)) => self.groups[i].take_over(&name, incarnation),
+            None => self.after(ELECT_AGAIN_MS, Happening::Elect(i)),
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        let now_ms = self.now_ms;
+        match happening {
+            Happening::PodGone(uid) => self.pods.retain(|pod| pod.uid != uid),
+            Happening::PodCreate(pod) if !self.node_on(&pod.node) => {
+                self.after(1000, Happening::PodCreate(pod));
+            }
+            Happening::PodCreate(pod) => {
+                self.after(self.behaviour.start_ms, Happening::PodStarted(pod.uid.clone()));
+                self.pods.push(*pod);
+            }
+            Happening::PodStarted(uid) => {
+                if let Some(pod) = self.by_uid(&uid) {
+                    (pod.running, pod.ready, pod.synced_at_ms) = (true, true, now_ms + SYNC_MS);
+                }
+            }
+            Happening::ProbeLooks(uid) => {
+                let serves = self.pods.iter().any(|pod| pod.uid == uid && self.serves(pod));
+                if let Some(pod) = self.by_uid(&uid) {
+                    pod.ready = serves;
+                }
+            }
+            Happening::NodeNotReady(name) => {
+                if !self.node_on(&name) {
+                    self.nodes
+                        .iter_mut()
+                        .filter(|node| node.name == name)
+                        .for_each(|node| node.ready = false);
+                    self.pods.iter_mut().filter(|pod| pod.node == name).for_each(|pod| pod.ready = false);
+                }
+            }
+            Happening::NodeReady(name) => {
+                self.nodes.iter_mut().filter(|node| node.name == name).for_each(|node| node.ready = true);
+            }
+            Happening::PodsBack(name) => {
+                for pod in self.pods.iter_mut().filter(|pod| pod.node == name && !pod.terminating) {
+                    (pod.running, pod.ready, pod.synced_at_ms) = (true, true, now_ms + SYNC_MS);
+                    pod.incarnation += 1;
+                }
+            }
+            Happening::Elect(i) => self.elect(i),
+            Happening::AgentEnds(agent) => self.resume(&agent),
+        }
+    }
+}

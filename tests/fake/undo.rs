@@ -1,0 +1,84 @@
+//! Undoing in the in-memory cluster: as the real one does it, idempotent and tolerant.
+
+use std::time::Duration;
+
+use mettle::model::{PodRef, Undo};
+use mettle::run::{Undone, WorldError};
+
+use super::Undoing;
+use super::cluster::FakeWorld;
+use super::state::State;
+
+const EVERY: Duration = Duration::from_millis(250);
+const DEADLINE: Duration = Duration::from_secs(150);
+
+pub async fn undo(world: &FakeWorld, undo: &Undo) -> Result<Undone, WorldError> {
+    match world.with(|state| state.behaviour.undoing) {
+        Undoing::Works => {}
+        Undoing::Fails => return Err(WorldError::new("the API does not answer")),
+        Undoing::Conflict => return Ok(Undone::Conflict("somebody replaced it".to_owned())),
+    }
+    match undo {
+        Undo::AwaitReplaced { pod, controller } => {
+            until(world, &undo.describe(), |state| replaced(state, pod, controller)).await
+        }
+        Undo::StartNode { node } => {
+            world.with(|state| state.start_node(node));
+            until(world, &undo.describe(), |state| {
+                let ready = state.nodes.iter().any(|known| known.name == *node && known.ready);
+                // The pods on it as well, so that a revert leaves the cluster as it was.
+                let pods =
+                    state.pods.iter().filter(|pod| pod.node == *node).all(|pod| pod.ready && pod.running);
+                (ready && pods).then(|| Undone::Reverted(format!("node {node} is ready")))
+            })
+            .await
+        }
+        Undo::ResumeProcess { pod, agent, .. } => {
+            // One that lost its process cannot be told: it ends by itself, and is waited for.
+            world.with(|state| {
+                if !state.orphans.contains(agent) {
+                    state.resume(agent);
+                }
+            });
+            until(world, &undo.describe(), |state| {
+                let of_pod = state.pods.iter().filter(|known| known.uid == pod.uid);
+                let ready = !state.agents.contains_key(agent) && of_pod.into_iter().all(|known| known.ready);
+                ready.then(|| Undone::Reverted(format!("agent {agent} has ended")))
+            })
+            .await
+        }
+    }
+}
+
+async fn until(
+    world: &FakeWorld,
+    what: &str,
+    done: impl Fn(&State) -> Option<Undone>,
+) -> Result<Undone, WorldError> {
+    let end = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        if let Some(undone) = world.with(|state| done(state)) {
+            return Ok(undone);
+        }
+        if tokio::time::Instant::now() >= end {
+            return Err(WorldError::new(format!("{what}: not within {} s", DEADLINE.as_secs())));
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+fn replaced(state: &State, pod: &PodRef, controller: &str) -> Option<Undone> {
+    match state.pod(&pod.name) {
+        Some(same) if same.uid == pod.uid => (same.ready && !same.terminating)
+            .then(|| Undone::AlreadyClean(format!("pod {} was never deleted", pod.name))),
+        Some(other) => {
+            other.ready.then(|| Undone::Reverted(format!("pod {} is ready under another uid", pod.name)))
+        }
+        None if controller.starts_with("StatefulSet/") => None,
+        None => {
+            let workloads = state.workloads();
+            let full = workloads.iter().any(|one| one.name == controller && one.ready >= one.desired);
+            full.then(|| Undone::Reverted(format!("{controller} is full")))
+        }
+    }
+}
