@@ -64,6 +64,7 @@ pub fn read_yaml<T: DeserializeOwned>(path: &Path, problem: Problem<T>) -> Resul
     match problem(&parsed) {
         Some((field, message)) => {
             let line = line_of(&text, &field);
+            let (field, message) = (printable(&field), printable(&message));
             Err(FileError::Parse { path: path.to_owned(), line, field, message })
         }
         None => Ok(parsed),
@@ -91,9 +92,18 @@ pub fn parse_yaml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Fil
             Some(location) if message != MISSING => location.line().max(1),
             _ => line_of(text, &field),
         };
-        let field = if field.is_empty() { "document".to_owned() } else { field };
-        FileError::Parse { path: path.to_owned(), line, field, message }
+        let field = if field.is_empty() { "document".to_owned() } else { printable(&field) };
+        FileError::Parse { path: path.to_owned(), line, field, message: printable(&message) }
     })
+}
+
+/// A name out of a file may hold a line break or a terminal's escape; a message is one line of text.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// The parser's own text without its position, which we print ourselves.
@@ -220,6 +230,24 @@ mod tests {
             ("", 1),
         ] {
             assert_eq!(line_of(text, field), line, "{field}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_a_line_break_or_an_escape_is_told_on_one_line() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Known {
+            #[allow(dead_code, reason = "only read by serde")]
+            a: u32,
+        }
+        for (text, told) in [
+            ("a: 1\n\"b\\nc\": 2\n", "x.yaml:2: b\\nc: "),
+            ("a: 1\n\"\\e[2J\": 2\n", "x.yaml:2: \\u{1b}[2J: "),
+            ("a: 1\n\"d\\re\": 2\n", "x.yaml:2: d\\re: "),
+        ] {
+            let error = parse_yaml::<Known>(Path::new("x.yaml"), text).expect_err(text).to_string();
+            assert!(error.starts_with(told) && !error.contains(char::is_control), "{error:?}");
         }
     }
 }
