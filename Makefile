@@ -1,7 +1,10 @@
 # The two commands are `make run` and `make test`; both do all the set-up. As root, on Debian or Ubuntu.
 SHELL := /bin/sh
-export PATH := $(HOME)/.cargo/bin:$(or $(METTLE_CACHE),$(HOME)/.cache/mettle)/go/bin:$(PATH)
-METTLE := $(or $(CARGO_TARGET_DIR),target)/debug/mettle
+CACHE := $(or $(METTLE_CACHE),$(HOME)/.cache/mettle)
+export PATH := $(HOME)/.cargo/bin:$(CACHE)/go/bin:$(PATH)
+# Outside the checkout: what every checkout compiles alike (400 crates) is compiled once a machine.
+export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
+METTLE := ./mettle
 SUITE ?= experiments/suites/quick.yaml
 OUT ?= out
 
@@ -11,6 +14,8 @@ OUT ?= out
 run: bootstrap
 	$(METTLE) run $(SUITE) --up --out $(OUT)
 
+# --workspace everywhere: another choice of packages is another choice of their dependencies' features, and half of
+# everything would be compiled a second time.
 ## everything that CI runs: formatting, lints, unit and property tests, the fake and crash runs, the real cluster
 test: bootstrap lint unit e2e
 
@@ -27,9 +32,9 @@ unit:
 
 ## the tests that need root and a real cluster; they make clusters of their own names and leave nothing behind
 e2e:
-	cargo test --locked --lib netpol -- --ignored
-	cargo test --locked --test netpol -- --ignored --test-threads=1
-	cargo test --locked --test e2e -- --ignored --test-threads=1 --nocapture
+	cargo test --locked --workspace --lib netpol -- --ignored
+	cargo test --locked --workspace --test netpol -- --ignored --test-threads=1
+	cargo test --locked --workspace --test e2e -- --ignored --test-threads=1 --nocapture
 
 ## take the cluster of `make run` down
 down:

@@ -53,6 +53,8 @@ pub enum Command {
     Revert(RevertArgs),
     /// Check that the stack is healthy
     Verify,
+    /// Show every promise of the deployment guide: built or not, and which run proved it
+    Claims(ClaimsArgs),
     /// Print the report of an earlier run
     Report(ReportArgs),
     /// List faults, checks, experiments, suites, scenarios or clusters
@@ -72,6 +74,9 @@ pub struct UpArgs {
     /// Overlay of the stack to apply: a name under stack/overlays, or a directory
     #[arg(long, default_value = "local")]
     pub overlay: String,
+    /// Only these components of the stack, by their label app.kubernetes.io/name
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    pub components: Vec<String>,
     /// Directory with Kubernetes binaries to use before any other source
     #[arg(long, env = "METTLE_BIN_DIR")]
     pub bin_dir: Option<PathBuf>,
@@ -134,6 +139,9 @@ pub struct RunArgs {
     /// Bring the cluster and the stack up first when they do not stand
     #[arg(long)]
     pub up: bool,
+    /// With --up: only these components of the stack
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…", requires = "up")]
+    pub components: Vec<String>,
     /// Take the cluster down afterwards, whatever the verdict
     #[arg(long)]
     pub down: bool,
@@ -144,6 +152,13 @@ pub struct RevertArgs {
     /// The journal to revert; every unreverted journal of the cluster when absent
     #[arg(long)]
     pub journal: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ClaimsArgs {
+    /// Directories that hold reports of runs; searched to a depth of four
+    #[arg(default_value = "out")]
+    pub reports: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

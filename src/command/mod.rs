@@ -1,5 +1,6 @@
 //! One file a subcommand. The only place that uses `anyhow`, and the only one that knows exit codes.
 
+pub mod claims;
 pub mod doctor;
 pub mod down;
 pub mod files;
@@ -13,6 +14,7 @@ pub mod revert;
 pub mod run;
 pub mod session;
 pub mod status;
+mod tree;
 pub mod up;
 pub mod verify;
 
@@ -146,6 +148,7 @@ async fn dispatch(cli: &Cli) -> CommandResult {
         Command::Plan(args) => plan::execute(global, args).await,
         Command::Run(args) => run::execute(global, args).await,
         Command::Revert(args) => revert::execute(global, args).await,
+        Command::Claims(args) => claims::execute(global, args),
         Command::Verify => verify::execute(global).await,
         Command::Report(args) => report::execute(global, args).await,
         Command::List(args) => list::execute(global, args).await,

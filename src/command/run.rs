@@ -19,7 +19,9 @@ pub async fn execute(global: &Global, args: &RunArgs) -> CommandResult {
     let loaded = files::load(&args.files)?;
     refuse_out(&args.out)?;
     if args.up {
-        up::execute(global, &UpArgs { only: None, overlay: "local".to_owned(), bin_dir: None }).await?;
+        let components = args.components.clone();
+        let up = UpArgs { only: None, overlay: "local".to_owned(), components, bin_dir: None };
+        up::execute(global, &up).await?;
     }
     let result = run_all(global, args, &loaded).await;
     if args.down {

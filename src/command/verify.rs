@@ -44,7 +44,7 @@ pub async fn execute(global: &Global) -> CommandResult {
     // A member whose servers do not agree on its role, or say nothing, has none.
     let members = snapshot.pods.iter().filter_map(|pod| match pod.component? {
         component @ (Component::Postgres | Component::Redis) => Some((component, pod)),
-        Component::Pgbouncer | Component::Backend => None,
+        _ => None,
     });
     checks.extend(members.map(|(component, pod)| {
         let fact = snapshot.roles.iter().find(|fact| fact.pod == pod.name);

@@ -77,7 +77,19 @@ fn server_of(component: Component) -> &'static str {
         Component::Postgres => "postgres",
         Component::Pgbouncer => "pgbouncer",
         Component::Redis => "redis-server",
-        Component::Backend => "platform",
+        Component::Zookeeper | Component::Kafka | Component::Zipkin => "java",
+        Component::Rabbitmq => "beam.smp",
+        Component::Celery => "celery",
+        Component::Gateway => "envoy",
+        Component::Edge | Component::EdgeShield => "varnishd",
+        Component::Prometheus => "prometheus",
+        Component::Alertmanager => "alertmanager",
+        Component::Auth
+        | Component::Model
+        | Component::Inference
+        | Component::Decision
+        | Component::Backend
+        | Component::Frontend => "platform",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pure data: the words that every other module shares. Nothing here does I/O or reads a clock.
 
 mod change;
+mod claim;
 mod event;
 mod experiment;
 mod file;
@@ -15,12 +16,13 @@ mod timeline;
 mod verdict;
 
 pub use change::{Change, PodRef, Undo};
+pub use claim::Claim;
 pub use event::{Event, Fact, LoadSecond, Observation, Phase};
 pub use experiment::{
     CheckKind, CheckSpec, Experiment, FaultKind, FaultSpec, Limits, LoadSpec, PhaseSeconds, Suite,
     TargetSpec, WindowName,
 };
-pub use file::{FileError, parse_yaml, read_text, read_yaml};
+pub use file::{FileError, Problem, parse_yaml, read_text, read_yaml};
 pub use ids::{OpId, RunId, Seed};
 pub use operation::{ErrorClass, Operation, OperationOutcome};
 pub use plan::{Plan, PlannedChange, PlannedFault, Target};

@@ -6,18 +6,53 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A part of the stack whose roles we understand.
+/// A part of the stack, by the label `app.kubernetes.io/name` of its pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Component {
     Postgres,
     Pgbouncer,
     Redis,
+    Zookeeper,
+    Kafka,
+    Rabbitmq,
+    Celery,
+    Auth,
+    Model,
+    Inference,
+    Decision,
+    Gateway,
+    Edge,
+    EdgeShield,
+    Prometheus,
+    Alertmanager,
+    Zipkin,
     Backend,
+    Frontend,
 }
 
 impl Component {
-    pub const ALL: [Self; 4] = [Self::Postgres, Self::Pgbouncer, Self::Redis, Self::Backend];
+    pub const ALL: [Self; 19] = [
+        Self::Postgres,
+        Self::Pgbouncer,
+        Self::Redis,
+        Self::Zookeeper,
+        Self::Kafka,
+        Self::Rabbitmq,
+        Self::Celery,
+        Self::Auth,
+        Self::Model,
+        Self::Inference,
+        Self::Decision,
+        Self::Gateway,
+        Self::Edge,
+        Self::EdgeShield,
+        Self::Prometheus,
+        Self::Alertmanager,
+        Self::Zipkin,
+        Self::Backend,
+        Self::Frontend,
+    ];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -25,7 +60,22 @@ impl Component {
             Self::Postgres => "postgres",
             Self::Pgbouncer => "pgbouncer",
             Self::Redis => "redis",
+            Self::Zookeeper => "zookeeper",
+            Self::Kafka => "kafka",
+            Self::Rabbitmq => "rabbitmq",
+            Self::Celery => "celery",
+            Self::Auth => "auth",
+            Self::Model => "model",
+            Self::Inference => "inference",
+            Self::Decision => "decision",
+            Self::Gateway => "gateway",
+            Self::Edge => "edge",
+            Self::EdgeShield => "edge-shield",
+            Self::Prometheus => "prometheus",
+            Self::Alertmanager => "alertmanager",
+            Self::Zipkin => "zipkin",
             Self::Backend => "backend",
+            Self::Frontend => "frontend",
         }
     }
 

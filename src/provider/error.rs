@@ -38,6 +38,8 @@ pub enum ProviderError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("{}: {problem}", path.display())]
+    Unreadable { path: PathBuf, problem: String },
     #[error("failed to {action}")]
     Exec {
         action: String,

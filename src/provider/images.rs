@@ -4,7 +4,8 @@
 //! a registry that base is made by `mmdebstrap` from Debian's own packages. `METTLE_BASE_IMAGE` names another.
 //!
 //! An image's tag is a hash of everything that goes into it: its directory, its base, and files that are added to its
-//! build context. What has that tag already is not built, and not imported, again.
+//! build context. What has that tag already is not built, and not imported, again. An image whose directory holds a file
+//! `BASE` stands on the image of ours that it names.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::artifacts;
 use super::error::{ProviderError, Result, exec, io};
 use super::exec::Exec;
 use super::local::binaries::cache_dir;
@@ -29,6 +31,9 @@ const PREFIX: &str = "localhost/mettle";
 const BASE: &str = "base";
 const DEBIAN: &str = "debian";
 const DOCKERFILE: &str = "Dockerfile";
+const PARENT: &str = "BASE";
+/// Images that stand on one another.
+const DEPTH_MAX: usize = 4;
 
 /// An image to be had, by its directory under `stack/images`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,13 +120,11 @@ impl Builder {
 
 /// Has every image in the cache; builds what is missing.
 pub fn ensure_images(requests: &[Request]) -> Result<BTreeMap<String, Image>> {
-    let sources = sources_dir()?;
-    let cache = cache_dir().join("images");
-    let base = base_tag(&sources)?;
+    let workshop = Workshop::open()?;
     let mut images = BTreeMap::new();
     let mut missing = Vec::new();
     for request in requests {
-        let image = image(request, &sources, &cache, &base)?;
+        let image = workshop.image(request, DEPTH_MAX)?;
         if !image.archive.exists() {
             missing.push((request, image.clone()));
         }
@@ -130,19 +133,77 @@ pub fn ensure_images(requests: &[Request]) -> Result<BTreeMap<String, Image>> {
     if missing.is_empty() {
         return Ok(images);
     }
-    let lock = Lock::acquire(&cache.join("build.lock"), "the cache of images", BUILD_PATIENCE)?;
+    let lock = Lock::acquire(&workshop.cache.join("build.lock"), "the cache of images", BUILD_PATIENCE)?;
     let builder = Builder::detect();
     for (request, image) in missing.iter().filter(|(_, image)| !image.archive.exists()) {
-        let base = ensure_base(builder, &sources, &cache, &base)?;
-        let step = Step::spinner(format!("building image {}, once", request.name));
-        let context = stage(&sources.join(&request.name), &request.files, &cache)?;
-        builder.build(&context, DOCKERFILE, &image.reference, Some(&base))?;
+        workshop.build(builder, request)?;
         builder.save(&image.reference, &image.archive)?;
-        fs::remove_dir_all(&context).map_err(io("remove", &context))?;
-        step.done("");
     }
     lock.remove()?;
     Ok(images)
+}
+
+/// Where images come from and go to.
+struct Workshop {
+    sources: PathBuf,
+    cache: PathBuf,
+    /// Tag of the base that all stand on.
+    base: String,
+}
+
+impl Workshop {
+    fn open() -> Result<Self> {
+        let sources = sources_dir()?;
+        let base = base_tag(&sources)?;
+        Ok(Self { sources, cache: cache_dir().join("images"), base })
+    }
+
+    /// The image of ours that one stands on; absent for the base itself.
+    fn parent(&self, name: &str) -> Result<Option<Request>> {
+        let path = self.sources.join(name).join(PARENT);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = fs::read_to_string(&path).map_err(io("read", &path))?;
+        Ok(Some(Request::named(text.trim())))
+    }
+
+    fn image(&self, request: &Request, depth: usize) -> Result<Image> {
+        let below = match self.parent(&request.name)? {
+            None => self.base.clone(),
+            Some(parent) if depth > 0 => self.image(&parent, depth - 1)?.reference,
+            Some(parent) => {
+                let path = self.sources.join(&parent.name).join(PARENT);
+                let problem = format!("more than {DEPTH_MAX} images stand on one another");
+                return Err(ProviderError::Unreadable { path, problem });
+            }
+        };
+        image(request, &self.sources, &self.cache, &below)
+    }
+
+    /// Builds into the builder's store; what it stands on first. A build of an hour ago may be there still.
+    fn build(&self, builder: Builder, request: &Request) -> Result<String> {
+        let reference = self.image(request, DEPTH_MAX)?.reference;
+        if builder.has(&reference) {
+            return Ok(reference);
+        }
+        let base = match self.parent(&request.name)? {
+            None => ensure_base(builder, &self.sources, &self.cache, &self.base)?,
+            Some(parent) => self.build(builder, &parent)?,
+        };
+        let dir = self.sources.join(&request.name);
+        let listed = artifacts::listed(&dir)?;
+        let downloads = artifacts::ensure(&listed, &cache_dir().join("artifacts"), &request.name)?;
+        let step = Step::spinner(format!("building image {}, once", request.name));
+        let context = stage(&dir, &request.files, &self.cache)?;
+        for (artifact, download) in listed.iter().zip(&downloads) {
+            copy(download, &context.join(&artifact.name))?;
+        }
+        builder.build(&context, DOCKERFILE, &reference, Some(&base))?;
+        fs::remove_dir_all(&context).map_err(io("remove", &context))?;
+        step.done("");
+        Ok(reference)
+    }
 }
 
 /// Hash of what goes into the base.

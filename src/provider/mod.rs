@@ -4,6 +4,7 @@
 //! stands, and nothing about how it was made. [`local`] makes real Kubernetes out of plain processes;
 //! the other kinds are a closed enum that says so when they are not written yet.
 
+pub mod artifacts;
 pub mod error;
 pub mod exec;
 pub mod handle;

@@ -4,6 +4,7 @@ mod build;
 mod json;
 mod junit;
 mod scrub;
+mod standing;
 mod table;
 
 #[cfg(test)]
@@ -12,4 +13,5 @@ mod sample;
 pub use build::{Judged, experiment, run};
 pub use json::{FILE_NAME, ReportError, read, schema, to_text, write};
 pub use junit::{to_xml, write as write_junit};
+pub use standing::{Inventory, Standing, standings};
 pub use table::render;

@@ -45,7 +45,7 @@ impl LiveWorld {
                 component::postgres_members(&self.dialer, pods, Some(&self.credentials), ROLE_DEADLINE).await,
             ),
             Component::Redis => Some(component::redis_members(&self.dialer, pods, ROLE_DEADLINE).await),
-            Component::Pgbouncer | Component::Backend => None,
+            _ => None,
         }
     }
 }
@@ -176,7 +176,7 @@ impl Source for ComponentSource {
                 component::postgres_members(&self.dialer, &pods, None, LOOK_DEADLINE).await
             }
             Component::Redis => component::redis_members(&self.dialer, &pods, LOOK_DEADLINE).await,
-            Component::Pgbouncer | Component::Backend => return None,
+            _ => return None,
         };
         Some((members, want))
     }

@@ -1,11 +1,13 @@
 //! The system under test: its manifests, the order in which they stand up, and what holds them up when they do not.
 
 mod apply;
+mod parts;
 mod ready;
 mod render;
 mod secret;
 mod up;
 
+pub use parts::{Parts, images, inventory};
 pub use ready::{Row, rows};
 pub use render::{Images, RenderError};
 pub use secret::{SECRET, read_password};

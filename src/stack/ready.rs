@@ -6,15 +6,25 @@ use kube::{Api, Client, ResourceExt};
 
 use super::NAMESPACE;
 use crate::cluster::{ClusterError, snapshot};
-use crate::model::Component;
+use crate::model::{Component, Snapshot};
 
 /// One workload, as `status` and `verify` print it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Row {
+    pub namespace: String,
     pub workload: String,
     pub component: Option<Component>,
     pub ready: i32,
     pub desired: i32,
+}
+
+impl std::fmt::Display for Row {
+    /// `redis 5/6`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = self.workload.rsplit('/').next().unwrap_or(&self.workload);
+        let name = name.strip_prefix(NAMESPACE).map_or(name, |rest| rest.trim_start_matches('-'));
+        write!(f, "{name} {}/{}", self.ready, self.desired)
+    }
 }
 
 impl Row {
@@ -24,24 +34,35 @@ impl Row {
     }
 }
 
-/// Every workload of the stack.
+/// Every workload of the stack, in its own namespace and in those that belong to it.
 ///
 /// # Errors
 /// When the API does not answer.
 pub async fn rows(client: &Client) -> Result<Vec<Row>, ClusterError> {
-    let snapshot = snapshot(client, NAMESPACE).await?;
-    let mut rows: Vec<Row> = snapshot
-        .workloads
-        .into_iter()
-        .map(|workload| Row {
-            workload: workload.name,
-            component: workload.component,
-            ready: workload.ready,
-            desired: workload.desired,
-        })
-        .collect();
+    let mut rows = Vec::new();
+    let home = snapshot(client, NAMESPACE).await?;
+    let others = home.namespaces.iter().filter(|(name, labels)| {
+        name.as_str() != NAMESPACE && labels.get(PART_OF).is_some_and(|stack| stack == NAMESPACE)
+    });
+    let others: Vec<String> = others.map(|(name, _)| name.clone()).collect();
+    push_rows(home, &mut rows);
+    for namespace in others {
+        push_rows(snapshot(client, &namespace).await?, &mut rows);
+    }
     rows.sort_by(|a, b| (a.component, &a.workload).cmp(&(b.component, &b.workload)));
     Ok(rows)
+}
+
+const PART_OF: &str = "app.kubernetes.io/part-of";
+
+fn push_rows(snapshot: Snapshot, rows: &mut Vec<Row>) {
+    rows.extend(snapshot.workloads.into_iter().map(|workload| Row {
+        namespace: workload.namespace,
+        workload: workload.name,
+        component: workload.component,
+        ready: workload.ready,
+        desired: workload.desired,
+    }));
 }
 
 /// The pod that holds things up, and why, in a few lines.

@@ -8,10 +8,12 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::parts::Parts;
+
 /// Image name without registry, for example `redis` → the full reference to use.
 pub type Images = BTreeMap<String, String>;
 
-const PREFIX: &str = "localhost/mettle/";
+pub(super) const PREFIX: &str = "localhost/mettle/";
 const DEADLINE: Duration = Duration::from_secs(30);
 const OBJECTS_MAX: usize = 2000;
 
@@ -33,15 +35,18 @@ pub enum RenderError {
     Empty(PathBuf),
     #[error("no image was built for {0}, which the stack uses")]
     NoImage(String),
+    #[error("the stack has no component {name}; it has {known}")]
+    NoComponent { name: String, known: String },
 }
 
-/// Renders an overlay.
+/// Renders the wanted parts of an overlay.
 ///
 /// # Errors
 /// When it does not render, renders to nothing, or uses an image that `images` lacks.
 pub async fn render(
     kubectl: &Path,
     overlay: &Path,
+    parts: &Parts,
     images: &Images,
 ) -> Result<Vec<DynamicObject>, RenderError> {
     if !overlay.join("kustomization.yaml").is_file() {
@@ -58,10 +63,15 @@ pub async fn render(
         return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    parse(&text, images, overlay)
+    parse(&text, parts, images, overlay)
 }
 
-fn parse(text: &str, images: &Images, overlay: &Path) -> Result<Vec<DynamicObject>, RenderError> {
+fn parse(
+    text: &str,
+    parts: &Parts,
+    images: &Images,
+    overlay: &Path,
+) -> Result<Vec<DynamicObject>, RenderError> {
     let failed = |message: String| RenderError::Kustomize { overlay: overlay.to_owned(), message };
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(text).map_err(|error| failed(error.to_string()))?;
@@ -73,6 +83,7 @@ fn parse(text: &str, images: &Images, overlay: &Path) -> Result<Vec<DynamicObjec
     }
     documents
         .into_iter()
+        .filter(|document| parts.want(document))
         .map(|mut document| {
             set_images(&mut document, images)?;
             serde_json::from_value(document).map_err(|error| failed(error.to_string()))
@@ -109,10 +120,10 @@ mod tests {
     #[test]
     fn images_are_set_and_a_missing_one_is_an_error() {
         let images = Images::from([("redis".to_owned(), "localhost/mettle/redis:abc".to_owned())]);
-        let objects = parse(TEXT, &images, Path::new("o")).unwrap();
+        let objects = parse(TEXT, &Parts::default(), &images, Path::new("o")).unwrap();
         assert_eq!(objects.len(), 2);
         assert!(objects[0].data.to_string().contains("localhost/mettle/redis:abc"));
-        let error = parse(TEXT, &Images::new(), Path::new("o")).unwrap_err();
+        let error = parse(TEXT, &Parts::default(), &Images::new(), Path::new("o")).unwrap_err();
         assert_eq!(error.to_string(), "no image was built for redis, which the stack uses");
     }
 }

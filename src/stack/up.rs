@@ -1,5 +1,6 @@
 //! Stands the stack up: in the guide's order, waiting where the next stage depends on the one before.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,11 +13,11 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::apply::apply;
-use super::ready::{culprit, rows};
+use super::parts::{Parts, stages, tier};
+use super::ready::{Row, culprit, rows};
 use super::render::{Images, RenderError, render};
 use super::{NAMESPACE, secret};
-use crate::cluster::{ClusterError, NAME_LABEL};
-use crate::model::Component;
+use crate::cluster::ClusterError;
 
 const TICK: Duration = Duration::from_millis(500);
 /// A stage that is not ready by then is told with its reason.
@@ -35,35 +36,48 @@ pub enum StackError {
 pub struct UpRequest<'a> {
     pub kubectl: &'a Path,
     pub overlay: PathBuf,
+    pub parts: &'a Parts,
     pub images: &'a Images,
     /// Addresses that the harness is seen with: the stack's policies let its direct reads in.
     pub harness: Vec<IpAddr>,
 }
 
-/// What a person sees meanwhile: one line, replaced by the next.
-pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
+/// What a person sees meanwhile: what is being done, and the workloads that are waited for.
+pub type Progress<'a> = &'a (dyn Fn(&str, &[Row]) + Send + Sync);
 
 /// Renders, applies and waits until every workload is ready. Idempotent.
 ///
 /// # Errors
 /// When it cannot be rendered or applied, or a stage is not ready in time.
 pub async fn up(client: &Client, request: &UpRequest<'_>, progress: Progress<'_>) -> Result<(), StackError> {
-    progress("rendering the stack");
-    let mut objects = render(request.kubectl, &request.overlay, request.images).await?;
+    progress("rendering the stack", &[]);
+    let mut objects = render(request.kubectl, &request.overlay, request.parts, request.images).await?;
     objects.iter_mut().for_each(|object| let_harness_in(object, &request.harness));
     let (namespaces, objects): (Vec<_>, Vec<_>) =
         objects.into_iter().partition(|object| kind(object) == "Namespace");
-    progress(&format!("applying {} objects", objects.len()));
     apply(client, &namespaces).await?;
     remember_agent(client, request.images).await?;
     secret::ensure(client).await?;
-    // The guide's order is the files' order. Database and cache do not depend on each other and start side by side;
-    // the services wait for both.
-    let (last, first): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_service);
-    apply(client, &first).await?;
-    await_ready(client, progress, |component| component != Some(Component::Backend)).await?;
-    apply(client, &last).await?;
-    await_ready(client, progress, |_| true).await
+    // The guide's order is the files' order. Stores, queues and the mesh do not depend on each other and start side by
+    // side; the services wait for them.
+    let (first, last) = stages(objects, |object| (kind(object).to_owned(), tier(object.labels())));
+    let mut applied = BTreeSet::new();
+    for stage in [first, last] {
+        progress(&format!("applying {} objects", stage.len()), &[]);
+        apply(client, &stage).await?;
+        applied.extend(stage.iter().filter_map(workload));
+        await_ready(client, progress, &applied).await?;
+    }
+    Ok(())
+}
+
+/// Namespace and `Kind/name`, as a row has them.
+type Workload = (String, String);
+
+fn workload(object: &DynamicObject) -> Option<Workload> {
+    let name = format!("{}/{}", kind(object), object.name_any());
+    matches!(kind(object), "Deployment" | "StatefulSet")
+        .then(|| (object.namespace().unwrap_or_default(), name))
 }
 
 const HARNESS_POLICY: &str = "harness-access";
@@ -84,42 +98,30 @@ fn kind(object: &DynamicObject) -> &str {
     object.types.as_ref().map_or("", |types| types.kind.as_str())
 }
 
-/// Workloads of the platform's own services.
-fn is_service(object: &DynamicObject) -> bool {
-    kind(object) == "Deployment" && object.labels().get(NAME_LABEL).is_some_and(|name| name == "backend")
-}
-
 async fn await_ready(
     client: &Client,
     progress: Progress<'_>,
-    wanted: impl Fn(Option<Component>) -> bool,
+    applied: &BTreeSet<Workload>,
 ) -> Result<(), StackError> {
     let start = Instant::now();
     loop {
-        let all = rows(client).await?;
-        let mine: Vec<_> = all.iter().filter(|row| wanted(row.component)).collect();
-        if !mine.is_empty() && mine.iter().all(|row| row.is_ready()) {
+        let mut mine = rows(client).await?;
+        mine.retain(|row| applied.contains(&(row.namespace.clone(), row.workload.clone())));
+        // The API lists a workload as soon as it was applied.
+        if mine.len() >= applied.len() && mine.iter().all(Row::is_ready) {
             return Ok(());
         }
-        let text: Vec<String> = mine
-            .iter()
-            .map(|row| format!("{} {}/{}", short(&row.workload), row.ready, row.desired))
-            .collect();
-        let waiting = text.join(", ");
-        progress(&format!("{waiting} ready, {} s", start.elapsed().as_secs()));
+        progress("waiting for", &mine);
         if start.elapsed() > STAGE_DEADLINE {
+            let waiting: Vec<String> =
+                mine.iter().filter(|row| !row.is_ready()).map(Row::to_string).collect();
             let reason =
                 culprit(client).await.unwrap_or_else(|| "every pod is ready; the controllers lag".to_owned());
+            let waiting = waiting.join(", ");
             return Err(StackError::NotReady { seconds: STAGE_DEADLINE.as_secs(), waiting, reason });
         }
         tokio::time::sleep(TICK).await;
     }
-}
-
-/// `StatefulSet/ai-platform-redis` → `redis`
-fn short(workload: &str) -> &str {
-    let name = workload.rsplit('/').next().unwrap_or(workload);
-    name.strip_prefix(NAMESPACE).map_or(name, |rest| rest.trim_start_matches('-'))
 }
 
 /// Runs find the agent's image on the namespace: the stack that stands says which one belongs to it.

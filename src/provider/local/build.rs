@@ -18,24 +18,25 @@ const BUILD_DEADLINE: Duration = Duration::from_secs(40 * 60);
 
 /// One `go build` of one module.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Batch {
-    module: &'static str,
-    label: String,
-    packages: Vec<&'static str>,
+pub struct GoBuild {
+    /// Directory under `kubernetes/`.
+    pub module: &'static str,
+    pub label: String,
+    pub packages: Vec<&'static str>,
     /// Packages that it compiles on an empty build cache.
-    total: u64,
+    pub total: u64,
+    /// For the linker.
+    pub flags: String,
 }
 
 /// Builds those tools into `into`. Answers with what to note as the source of each.
 pub fn build(tools: &[Tool], into: &Path) -> Result<BTreeMap<String, String>> {
-    let modules = modules_dir()?;
-    check_toolchain(&modules)?;
     fs::create_dir_all(into).map_err(io("create", into))?;
     let work = into.join(".building");
     let _ = fs::remove_dir_all(&work);
     fs::create_dir_all(&work).map_err(io("create", &work))?;
     for batch in batches(tools) {
-        run(&batch, &modules, &work)?;
+        go_build(&batch, &work)?;
     }
     for tool in tools {
         let made = if *tool == Tool::Etcd { "server" } else { tool.name() };
@@ -63,24 +64,26 @@ fn package(tool: Tool) -> &'static str {
 }
 
 /// metrics-server pins other versions of Kubernetes' libraries, so it is a module of its own.
-fn batches(tools: &[Tool]) -> Vec<Batch> {
+fn batches(tools: &[Tool]) -> Vec<GoBuild> {
     let (metrics, servers): (Vec<Tool>, Vec<Tool>) =
         tools.iter().copied().partition(|tool| *tool == Tool::MetricsServer);
     let mut batches = Vec::new();
     if !servers.is_empty() {
-        batches.push(Batch {
+        batches.push(GoBuild {
             module: "",
             label: format!("building Kubernetes {} from its Go modules, once", kubernetes_version()),
             packages: servers.iter().map(|tool| package(*tool)).collect(),
             total: PACKAGES_KUBERNETES,
+            flags: linker_flags(),
         });
     }
     if !metrics.is_empty() {
-        batches.push(Batch {
+        batches.push(GoBuild {
             module: "metrics-server",
             label: "building metrics-server from its Go module, once".to_owned(),
             packages: metrics.iter().map(|tool| package(*tool)).collect(),
             total: PACKAGES_METRICS_SERVER,
+            flags: linker_flags(),
         });
     }
     batches
@@ -113,7 +116,7 @@ fn check_toolchain(modules: &Path) -> Result<()> {
     let file = modules.join("go.mod");
     let text = fs::read_to_string(&file).map_err(io("read", &file))?;
     let Some(wanted) = wanted_go(&text) else { return Ok(()) };
-    let need = format!("Go {}.{} or newer is needed to build Kubernetes", wanted.0, wanted.1);
+    let need = format!("Go {}.{} or newer is needed to build from Go modules", wanted.0, wanted.1);
     // Asked for outside the module, or Go would fetch another version of itself to answer.
     let found = Exec::new("go").args(["env", "GOVERSION"]).dir(Path::new("/")).run().map_err(|_| {
         ProviderError::Toolchain(format!(
@@ -143,15 +146,18 @@ fn linker_flags() -> String {
     flags
 }
 
-fn run(batch: &Batch, modules: &Path, into: &Path) -> Result<()> {
+/// Builds static programs of one module into a directory, under the names that Go gives them.
+pub fn go_build(batch: &GoBuild, into: &Path) -> Result<()> {
+    let modules = modules_dir()?.join(batch.module);
+    check_toolchain(&modules)?;
     let step = Step::counted(batch.label.clone(), batch.total);
     let mut done = 0;
     let mut next_note = Duration::from_secs(30);
     Exec::new("go")
-        .args(["build", "-buildvcs=false", "-v", "-trimpath", "-ldflags", &linker_flags(), "-o"])
+        .args(["build", "-buildvcs=false", "-v", "-trimpath", "-ldflags", &batch.flags, "-o"])
         .arg(format!("{}/", into.display()))
         .args(&batch.packages)
-        .dir(&modules.join(batch.module))
+        .dir(&modules)
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-mod=readonly")
         .deadline(BUILD_DEADLINE)
@@ -168,7 +174,7 @@ fn run(batch: &Batch, modules: &Path, into: &Path) -> Result<()> {
                 step.note(&format!("{done} of about {} packages", batch.total));
             }
         })
-        .map_err(exec("build Kubernetes' servers from their Go modules"))?;
+        .map_err(exec(format!("build {} from its Go module", batch.packages.join(", "))))?;
     step.done("");
     Ok(())
 }

@@ -1,0 +1,16 @@
+//! The promises of the deployment guide.
+
+use serde::{Deserialize, Serialize};
+
+/// One promise, as `stack/claims.yaml` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// Stable: `P3`.
+    pub id: String,
+    pub promise: String,
+    /// The guide's file that builds it, under `stack/base`.
+    pub file: String,
+    /// Components that must stand for it; none for promises about the whole.
+    pub components: Vec<String>,
+}
