@@ -2,8 +2,10 @@
 
 import time
 
-from billiard.exceptions import TimeLimitExceeded
+from billiard.einfo import ExceptionWithTraceback
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Task
+from celery.exceptions import Reject
 from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
@@ -56,24 +58,30 @@ class Request(CeleryRequest):
         super().__init__(*args, **kwargs)
         self.delivered = time.monotonic()
         RECEIVED.inc()
+        # Celery makes a class of this one, whose own `on_success` takes no detour over its base: so on the object
+        finish = self.on_success
 
-    def on_success(self, failed__retval__runtime, **kwargs):
-        failed, outcome, runtime = failed__retval__runtime
-        super().on_success(failed__retval__runtime, **kwargs)
-        if not failed:
-            TASKS.labels(outcome).inc()
-            SECONDS.observe(runtime)
+        def count_and_finish(failed__retval__runtime, **kwargs):
+            finish(failed__retval__runtime, **kwargs)
+            failed, outcome, runtime = failed__retval__runtime
+            if not failed:
+                TASKS.labels(outcome.strip("'")).inc()  # it comes as its own repr
+                SECONDS.observe(runtime)
+
+        self.on_success = count_and_finish
 
     def on_failure(self, exc_info, send_failed_event=True, return_ok=False):
-        if isinstance(exc_info.exception, TimeLimitExceeded):
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        if isinstance(error, TimeLimitExceeded):
             # its process was stuck, which says nothing about the job; the queue's delivery limit ends the attempts
             state.task_ready(self)
             self.reject(requeue=True)
             TASKS.labels("requeued").inc()
             return
         super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
-        lost = type(exc_info.exception).__name__ in ("WorkerLostError", "Reject")
-        TASKS.labels("requeued" if lost else "failed").inc()
+        TASKS.labels("requeued" if isinstance(error, (WorkerLostError, Reject)) else "failed").inc()
 
     def on_timeout(self, soft, timeout):
         logger.error("job %s ran for its time limit of %s s; its process is killed", self.id, timeout)
