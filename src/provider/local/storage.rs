@@ -10,7 +10,7 @@ use super::bootstrap::{apply_list, empty_dir, kubectl};
 use super::layout::{Layout, node_name};
 use super::net::NODES;
 
-pub const VOLUMES_A_NODE: u8 = 8;
+pub const VOLUMES_A_NODE: u8 = 12;
 
 fn volume_name(node: &str, index: u8) -> String {
     format!("local-{node}-{index}")
