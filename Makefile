@@ -8,7 +8,7 @@ METTLE := ./mettle
 SUITE ?= experiments/suites/quick.yaml
 OUT ?= out
 
-.PHONY: run test bootstrap lint unit e2e down
+.PHONY: run test bootstrap lint rules unit e2e down
 
 ## real Kubernetes, the stack, load, faults, a verdict, a report in $(OUT)
 run: bootstrap
@@ -17,7 +17,7 @@ run: bootstrap
 # --workspace everywhere: another choice of packages is another choice of their dependencies' features, and half of
 # everything would be compiled a second time.
 ## everything that CI runs: formatting, lints, unit and property tests, the fake and crash runs, the real cluster
-test: bootstrap lint unit e2e
+test: bootstrap lint rules unit e2e
 
 bootstrap:
 	@./bootstrap.sh
@@ -26,6 +26,10 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null 2>&1; then cargo deny --locked check; else echo "lint: cargo-deny is not installed: licences and advisories are not checked here"; fi
+
+## every alert fires and resolves, every dashboard query is valid
+rules:
+	@if command -v promtool >/dev/null 2>&1; then stack/monitoring-tests/check.sh; else echo "rules: promtool (Debian: prometheus) is not installed: the alerts are not checked here"; fi
 
 unit:
 	cargo test --locked --workspace
