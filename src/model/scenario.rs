@@ -184,15 +184,24 @@ impl Step {
             return Some("needs timesMax of 2 to 1000".to_owned());
         }
         // By default every 2xx acknowledges, and 202 would end the step at once.
-        let accepted = |status: &u16| if self.accept.is_empty() { *status / 100 == 2 } else { self.accept.contains(status) };
+        let accepted = |status: &u16| {
+            if self.accept.is_empty() { *status / 100 == 2 } else { self.accept.contains(status) }
+        };
         let both = poll.r#while.iter().find(|status| accepted(status))?;
         Some(format!("waits while {both}, which accept takes as an answer"))
     }
 }
 
 /// Names that a request may not set: ours, and those that HTTP itself needs.
-const HEADERS_KEPT: [&str; 7] =
-    ["x-operation-id", "traceparent", "host", "content-length", "content-type", "connection", "transfer-encoding"];
+const HEADERS_KEPT: [&str; 7] = [
+    "x-operation-id",
+    "traceparent",
+    "host",
+    "content-length",
+    "content-type",
+    "connection",
+    "transfer-encoding",
+];
 
 fn header_problem(name: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
