@@ -35,6 +35,37 @@ fn step(name: &str, write: bool, path: &str, more: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_token_is_sent_on_and_a_poll_is_one_operation() {
+    let server = Server::start().await;
+    // One journey of four steps; the path of the poll differs with each round.
+    let journey = "{step: token, method: GET, path: /token, extract: {token: /token}}, \
+        {step: who, method: GET, path: /whoami, headers: {authorization: 'Bearer ${token}'}}, \
+        {step: poll, method: GET, path: '/poll/${random}', accept: [200], extract: {v: /value}, \
+        poll: {while: [202], everyMs: 20, timesMax: 10}}, \
+        {step: never, method: GET, path: /pending, accept: [200], poll: {while: [202], everyMs: 20, timesMax: 3}}";
+    let run = Run::new(&server.url, &scenario(1000, 50, &[journey]), 4);
+    let finished = run.run(2.0).await;
+    let of = |step: &str| -> Vec<&Operation> {
+        finished.operations.iter().filter(|op| op.step == format!("j.{step}")).collect()
+    };
+    for (name, want) in [
+        ("token", (Done, None)),
+        ("who", (Done, None)),
+        ("poll", (Done, None)),
+        ("never", (Failed, Some(Assertion))),
+    ] {
+        assert!(of(name).len() >= 3, "{name}: {} operations", of(name).len());
+        for operation in of(name) {
+            assert_eq!(got(operation), want, "{operation:?}");
+        }
+    }
+    // Two waits of 20 ms lie between its first request and its last answer.
+    assert!(of("poll").iter().all(|op| op.done_us - op.sent_us >= 40_000));
+    let asked = server.state.seen.lock().expect("seen").iter().filter(|(_, path)| path == "/pending").count();
+    assert_eq!(asked, 3 * of("never").len(), "the bound holds");
+}
+
+#[tokio::test]
 async fn every_failure_has_its_class_and_outcome() {
     let server = Server::start().await;
     let table: [(&str, &str, &str, Want, Want); 12] = [

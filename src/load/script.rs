@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::LoadError;
 use super::template::{Hole, Template};
-use crate::model::{Method, Scenario, Step, Store};
+use crate::model::{Method, Poll, Scenario, Step, Store};
 
 /// A whole scenario. `steps` holds the steps of all journeys, one after the other.
 #[derive(Debug)]
@@ -35,12 +35,14 @@ pub struct ScriptStep {
     pub method: Method,
     pub path: Template,
     pub body: Option<Template>,
+    pub headers: Vec<(String, Template)>,
+    pub poll: Option<Poll>,
     pub writes: Option<Store>,
     pub accept: Vec<u16>,
     /// Variable (of the user, or shared in `prepare`) and JSON pointer.
     pub extract: Vec<(u16, String)>,
     pub assert: Vec<(String, serde_json::Value)>,
-    /// Of the user, that path and body need.
+    /// Of the user, that path, headers and body need.
     pub needs: Vec<u16>,
     pub repeat: u32,
 }
@@ -164,12 +166,20 @@ fn compile_step(
     let path = Template::parse(&step.path, &resolve).map_err(bad("path"))?;
     let body = step.body.as_deref().map(|body| Template::parse(body, &resolve)).transpose();
     let body = body.map_err(bad("body"))?;
-    let needs = path.own_holes().chain(body.iter().flat_map(Template::own_holes)).collect();
+    let headers = step.headers.iter().map(|(name, text)| {
+        let field = format!("headers.{name}");
+        Ok((name.clone(), Template::parse(text, &resolve).map_err(bad(&field))?))
+    });
+    let headers = headers.collect::<Result<Vec<_>, LoadError>>()?;
+    let others = body.iter().chain(headers.iter().map(|(_, template)| template));
+    let needs = path.own_holes().chain(others.flat_map(Template::own_holes)).collect();
     Ok(ScriptStep {
         name: format!("{journey}.{}", step.step),
         method: step.method,
         path,
         body,
+        headers,
+        poll: step.poll.clone(),
         writes: step.writes,
         accept: step.accept.clone(),
         extract: Vec::new(),
@@ -210,10 +220,23 @@ mod tests {
     }
 
     #[test]
+    fn a_header_s_variables_are_needed_like_the_path_s() {
+        let script = Script::compile(&scenario(
+            "[{journey: a, weight: 1, steps: [{step: x, method: GET, path: /, extract: {t: /t, v: /v}}, \
+             {step: y, method: GET, path: '/${v}', headers: {authorization: 'Bearer ${t}'}}]}]",
+        ))
+        .expect("compiles");
+        let mut needs = script.steps[1].needs.clone();
+        needs.sort_unstable();
+        assert_eq!(needs, [0, 1]);
+    }
+
+    #[test]
     fn a_variable_must_be_extracted_before_it_is_used() {
         let table = [
             "[{journey: a, weight: 1, steps: [{step: x, method: GET, path: '/${v}', extract: {v: /v}}]}]",
             "[{journey: a, weight: 1, steps: [{step: x, method: GET, path: /, body: '${typo}'}]}]",
+            "[{journey: a, weight: 1, steps: [{step: x, method: GET, path: /, headers: {authorization: '${v}'}}]}]",
         ];
         for journeys in table {
             let message = Script::compile(&scenario(journeys)).expect_err("must fail").to_string();

@@ -57,21 +57,26 @@ pub fn client(spec: &ChildSpec, lanes: usize) -> Result<reqwest::Client, LoadErr
         .map_err(LoadError::Client)
 }
 
-/// Makes the request, within what is left of the user's patience.
+/// Makes the request, within what is left of the user's patience. A step that polls is made again while its answer says
+/// "not yet"; it is one operation, from its first request to its last answer.
 pub async fn send(shared: &Shared, ask: &Ask<'_>) -> Done {
     let write = ask.step.writes.is_some();
     let sent_us = shared.clock.now_us();
     let mut extracted = Vec::new();
-    let (judged, status) = match request(shared, ask, sent_us) {
-        None => (Judged::failed(ErrorClass::Other), None),
-        Some(request) => match request.send().await {
-            Err(error) => (judge_error(&error, write), None),
-            Ok(response) => {
-                let status = response.status().as_u16();
-                (answer(shared, ask.step, response, &mut extracted).await, Some(status))
+    let (mut judged, mut status) = once(shared, ask, sent_us, &mut extracted).await;
+    if let Some(poll) = &ask.step.poll {
+        let until_us = ask.intended_us.saturating_add(shared.script.timeout_us);
+        for _ in 1..poll.times_max {
+            let pending = status.is_some_and(|status| poll.r#while.contains(&status));
+            let next_us = shared.clock.now_us().saturating_add(poll.every_ms.saturating_mul(1000));
+            if !pending || next_us >= until_us {
+                break;
             }
-        },
-    };
+            tokio::time::sleep(Duration::from_millis(poll.every_ms)).await;
+            extracted.clear();
+            (judged, status) = once(shared, ask, shared.clock.now_us(), &mut extracted).await;
+        }
+    }
     let operation = Operation {
         id: write.then(|| OpId(ask.op.clone())),
         step: ask.step.name.clone(),
@@ -84,6 +89,26 @@ pub async fn send(shared: &Shared, ask: &Ask<'_>) -> Done {
         status,
     };
     Done { operation, extracted }
+}
+
+/// One request and its answer.
+async fn once(
+    shared: &Shared,
+    ask: &Ask<'_>,
+    sent_us: u64,
+    extracted: &mut Vec<(u16, String)>,
+) -> (Judged, Option<u16>) {
+    let write = ask.step.writes.is_some();
+    let Some(request) = request(shared, ask, sent_us) else {
+        return (Judged::failed(ErrorClass::Other), None);
+    };
+    match request.send().await {
+        Err(error) => (judge_error(&error, write), None),
+        Ok(response) => {
+            let status = response.status().as_u16();
+            (answer(shared, ask.step, response, extracted).await, Some(status))
+        }
+    }
 }
 
 /// Reads the whole body and judges status, body and assertions.
@@ -152,12 +177,19 @@ fn request(shared: &Shared, ask: &Ask<'_>, sent_us: u64) -> Option<reqwest::Requ
     };
     let waited_us = sent_us.saturating_sub(ask.intended_us);
     let patience_us = shared.script.timeout_us.saturating_sub(waited_us).max(PATIENCE_MIN_US);
-    let builder = shared
+    let mut builder = shared
         .client
         .request(method, url)
         .header("x-operation-id", &ask.op)
         .header("traceparent", traceparent(shared, ask.draw))
         .timeout(Duration::from_micros(patience_us));
+    for (name, template) in &ask.step.headers {
+        let mut value = String::with_capacity(128);
+        if !render(shared, ask, template, &mut value, Escape::Header) {
+            return None;
+        }
+        builder = builder.header(name, value);
+    }
     let Some(template) = &ask.step.body else { return Some(builder) };
     let mut body = String::with_capacity(128);
     render(shared, ask, template, &mut body, Escape::Json)

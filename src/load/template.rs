@@ -36,6 +36,8 @@ pub enum Escape {
     Path,
     /// As inside a JSON string.
     Json,
+    /// As it is: the client refuses what a header cannot hold.
+    Header,
 }
 
 impl Template {
@@ -112,6 +114,7 @@ fn escaped(out: &mut String, value: &str, escape: Escape) {
                 }
             }
         }
+        Escape::Header => out.push_str(value),
         Escape::Json => {
             let quoted = serde_json::Value::from(value).to_string();
             out.push_str(&quoted[1..quoted.len() - 1]);
@@ -145,6 +148,7 @@ mod tests {
     fn values_stay_one_value() {
         assert_eq!(rendered("/m/${id}?x=1", Escape::Path, "a b/c?"), "/m/a%20b%2Fc%3F?x=1");
         assert_eq!(rendered(r#"{"id":"${id}"}"#, Escape::Json, "a\"b\\\n"), r#"{"id":"a\"b\\\n"}"#);
+        assert_eq!(rendered("Bearer ${id}", Escape::Header, "a.b=/c"), "Bearer a.b=/c");
         assert_eq!(rendered("${op}${op}", Escape::Path, "r-1"), "r-1r-1");
         assert_eq!(rendered("$5 {x}", Escape::Path, ""), "$5 {x}");
     }

@@ -31,7 +31,7 @@ pub use report::{
     Windows as WindowReports,
 };
 pub use samples::{GENERATOR_LIMITED_SHARE_MAX, Latencies, Quantile, Samples, Tally, in_limited_second};
-pub use scenario::{Journey, Method, Scenario, Step, Think};
+pub use scenario::{Journey, Method, Poll, Scenario, Step, Think};
 pub use snapshot::{Component, NodeInfo, PodInfo, Role, RoleFact, Snapshot, Store, WorkloadInfo};
 pub use timeline::{FaultRecord, Timeline, Window, Windows};
 pub use verdict::{Finding, RunOutcome, Verdict};

@@ -57,7 +57,18 @@ pub enum Method {
     Delete,
 }
 
-/// One request. `${name}` in path and body is replaced: `${op}` a fresh operation id, `${user}` the
+/// The same request again while the answer says "not yet": one step, one operation, judged by its last answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Poll {
+    /// The statuses that say "not yet".
+    pub r#while: Vec<u16>,
+    pub every_ms: u64,
+    /// Requests at most; the step's patience (`timeoutMs`) ends it, too.
+    pub times_max: u32,
+}
+
+/// One request. `${name}` in path, headers and body is replaced: `${op}` a fresh operation id, `${user}` the
 /// logical user, `${random}` a number, else what an earlier step extracted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -68,6 +79,12 @@ pub struct Step {
     /// JSON, as text, after replacement.
     #[serde(default)]
     pub body: Option<String>,
+    /// Beside those that every request has.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Reads only.
+    #[serde(default)]
+    pub poll: Option<Poll>,
     /// The store that an acknowledged answer promises to keep the operation in.
     #[serde(default)]
     pub writes: Option<Store>,
@@ -145,8 +162,83 @@ impl Step {
                 "needs ${op} in path or body, or the ledger cannot find it again".to_owned(),
             ));
         }
+        if let Some(message) = self.headers.keys().find_map(|name| header_problem(name)) {
+            return Some(("headers", message));
+        }
+        if let Some(message) = self.poll.as_ref().and_then(|poll| self.poll_problem(poll)) {
+            return Some(("poll", message));
+        }
         let pointers = self.extract.values().chain(self.assert.keys());
         let bad = pointers.into_iter().find(|pointer| !pointer.starts_with('/'));
         bad.map(|pointer| ("extract", format!("{pointer} is not a JSON pointer: it must begin with /")))
+    }
+
+    fn poll_problem(&self, poll: &Poll) -> Option<String> {
+        if self.method != Method::Get || self.writes.is_some() {
+            return Some("is for reads: a write would be made again".to_owned());
+        }
+        if poll.r#while.is_empty() || !(1..=60_000).contains(&poll.every_ms) {
+            return Some("needs at least one status in while, and everyMs of 1 to 60000".to_owned());
+        }
+        if !(2..=1000).contains(&poll.times_max) {
+            return Some("needs timesMax of 2 to 1000".to_owned());
+        }
+        // By default every 2xx acknowledges, and 202 would end the step at once.
+        let accepted = |status: &u16| {
+            if self.accept.is_empty() { *status / 100 == 2 } else { self.accept.contains(status) }
+        };
+        let both = poll.r#while.iter().find(|status| accepted(status))?;
+        Some(format!("waits while {both}, which accept takes as an answer"))
+    }
+}
+
+/// Names that a request may not set: ours, and those that HTTP itself needs.
+const HEADERS_KEPT: [&str; 7] = [
+    "x-operation-id",
+    "traceparent",
+    "host",
+    "content-length",
+    "content-type",
+    "connection",
+    "transfer-encoding",
+];
+
+fn header_problem(name: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || !name.chars().all(plain) {
+        return Some(format!("{name:?} is not a header's name in lower case"));
+    }
+    HEADERS_KEPT.contains(&name).then(|| format!("{name} is set by the generator"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(text: &str) -> Option<(&'static str, String)> {
+        let text = format!("{{step: s, path: /, {text}}}");
+        let step: Step = super::super::parse_yaml(Path::new("s.yaml"), &text).expect("a step");
+        step.problem()
+    }
+
+    #[test]
+    fn headers_and_polls_are_checked() {
+        let poll = |what: &str| format!("method: GET, accept: [200], poll: {{{what}}}");
+        let good = poll("while: [202], everyMs: 200, timesMax: 20");
+        assert_eq!(step(&good), None);
+        assert_eq!(step("method: GET, headers: {authorization: 'Bearer ${token}'}"), None);
+        for (text, field) in [
+            ("method: GET, headers: {Authorization: x}".to_owned(), "headers"),
+            ("method: GET, headers: {'a b': x}".to_owned(), "headers"),
+            ("method: GET, headers: {traceparent: x}".to_owned(), "headers"),
+            (poll("while: [], everyMs: 200, timesMax: 20"), "poll"),
+            (poll("while: [202], everyMs: 0, timesMax: 20"), "poll"),
+            (poll("while: [202], everyMs: 200, timesMax: 1"), "poll"),
+            (poll("while: [200], everyMs: 200, timesMax: 20"), "poll"),
+            (good.replace("GET", "POST"), "poll"),
+            (good.replace("accept: [200], ", ""), "poll"),
+        ] {
+            assert_eq!(step(&text).map(|(field, _)| field), Some(field), "{text}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A small HTTP server that can misbehave, and short ways to run the real binary against it.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,8 @@ pub struct State {
     pub delay_ms: AtomicU64,
     /// `x-operation-id` and path of every request.
     pub seen: Mutex<Vec<(String, String)>>,
+    /// Requests for each path that polls.
+    polled: Mutex<HashMap<String, u64>>,
     counter: AtomicU64,
 }
 
@@ -49,7 +52,7 @@ async fn connection(stream: TcpStream, state: Arc<State>) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let mut stream = BufReader::new(stream);
     loop {
-        let (line, op, body) = request(&mut stream).await?;
+        let (line, op, authorization, body) = request(&mut stream).await?;
         let mut words = line.split(' ');
         let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
         state.seen.lock().expect("seen").push((op, path.clone()));
@@ -71,6 +74,18 @@ async fn connection(stream: TcpStream, state: Arc<State>) -> Option<()> {
                 stream.write_all(part).await.ok()?;
                 return None;
             }
+            "whoami" => {
+                (if authorization == "Bearer secret-7" { 200 } else { 401 }, r#"{"ok":true}"#.to_owned())
+            }
+            // Pending twice, then done.
+            "poll" => {
+                let mut polled = state.polled.lock().expect("polled");
+                let times = polled.entry(path.clone()).or_default();
+                *times += 1;
+                (if *times > 2 { 200 } else { 202 }, r#"{"value":"v"}"#.to_owned())
+            }
+            "pending" => (202, "{}".to_owned()),
+            "token" => (200, r#"{"token":"secret-7"}"#.to_owned()),
             "status" => (path.split('/').nth(2)?.parse().ok()?, refusal(&path)),
             "api" => (if method == "POST" { 201 } else { 200 }, api(&body, number)),
             _ => (200, r#"{"ok":true,"n":1}"#.to_owned()),
@@ -80,9 +95,9 @@ async fn connection(stream: TcpStream, state: Arc<State>) -> Option<()> {
     }
 }
 
-/// Request line, operation id, body.
-async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, String, String)> {
-    let (mut first, mut op, mut length) = (String::new(), String::new(), 0);
+/// Request line, operation id, authorization, body.
+async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, String, String, String)> {
+    let (mut first, mut op, mut authorization, mut length) = (String::new(), String::new(), String::new(), 0);
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await.ok()? == 0 {
@@ -93,6 +108,8 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, String, S
             first = line.to_owned();
         } else if let Some(value) = line.strip_prefix("x-operation-id: ") {
             op = value.to_owned();
+        } else if let Some(value) = line.strip_prefix("authorization: ") {
+            value.clone_into(&mut authorization);
         } else if let Some(value) = line.strip_prefix("content-length: ") {
             length = value.parse().ok()?;
         } else if line.is_empty() {
@@ -101,7 +118,7 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, String, S
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some((first, op, String::from_utf8(body).ok()?))
+    Some((first, op, authorization, String::from_utf8(body).ok()?))
 }
 
 fn refusal(path: &str) -> String {

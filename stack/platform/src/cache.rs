@@ -1,38 +1,48 @@
 //! The in-process cache: a short time to live and a fixed number of entries.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Entries leave in the order in which they came: with a time to live of seconds, a better policy
 /// would not have time to pay off.
 #[derive(Debug)]
-pub struct LocalCache<V> {
+pub struct LocalCache<K, V> {
     ttl: Duration,
     entries_max: usize,
-    state: Mutex<State<V>>,
+    state: Mutex<State<K, V>>,
 }
 
 #[derive(Debug)]
-struct State<V> {
-    entries: HashMap<i64, (Instant, V)>,
-    order: VecDeque<(Instant, i64)>,
+struct State<K, V> {
+    entries: HashMap<K, (Instant, V)>,
+    order: VecDeque<(Instant, K)>,
 }
 
-impl<V: Clone> LocalCache<V> {
+impl<K: Clone + Eq + Hash, V: Clone> LocalCache<K, V> {
     #[must_use]
     pub fn new(ttl: Duration, entries_max: usize) -> Self {
         let state = Mutex::new(State { entries: HashMap::new(), order: VecDeque::new() });
         Self { ttl, entries_max, state }
     }
 
-    pub fn get(&self, key: i64, now: Instant) -> Option<V> {
-        let state = self.lock();
-        let (stored, value) = state.entries.get(&key)?;
-        (now.saturating_duration_since(*stored) < self.ttl).then(|| value.clone())
+    pub fn get(&self, key: &K, now: Instant) -> Option<V> {
+        self.get_within(key, now, self.ttl)
     }
 
-    pub fn put(&self, key: i64, value: V, now: Instant) {
+    /// As [`Self::get`], with another age as the limit.
+    pub fn get_within(&self, key: &K, now: Instant, age_max: Duration) -> Option<V> {
+        let state = self.lock();
+        let (stored, value) = state.entries.get(key)?;
+        (now.saturating_duration_since(*stored) < age_max).then(|| value.clone())
+    }
+
+    pub fn remove(&self, key: &K) {
+        self.lock().entries.remove(key);
+    }
+
+    pub fn put(&self, key: K, value: V, now: Instant) {
         if self.entries_max == 0 {
             return;
         }
@@ -44,7 +54,7 @@ impl<V: Clone> LocalCache<V> {
                 state.entries.remove(&old);
             }
         }
-        state.entries.insert(key, (now, value));
+        state.entries.insert(key.clone(), (now, value));
         state.order.push_back((now, key));
     }
 
@@ -56,7 +66,7 @@ impl<V: Clone> LocalCache<V> {
         self.len() == 0
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<V>> {
+    fn lock(&self) -> MutexGuard<'_, State<K, V>> {
         // At worst an entry lacks its line in `order` and lives until it is overwritten.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -74,9 +84,9 @@ mod tests {
         let cache = LocalCache::new(TTL, 10);
         assert!(cache.is_empty());
         cache.put(1, "a", now);
-        assert_eq!(cache.get(1, now + TTL / 2), Some("a"));
-        assert_eq!(cache.get(1, now + TTL), None);
-        assert_eq!(cache.get(2, now), None);
+        assert_eq!(cache.get(&1, now + TTL / 2), Some("a"));
+        assert_eq!(cache.get(&1, now + TTL), None);
+        assert_eq!(cache.get(&2, now), None);
     }
 
     #[test]
@@ -89,7 +99,7 @@ mod tests {
             assert!(cache.len() <= 3);
         }
         let last = now + Duration::from_millis(999);
-        assert_eq!(cache.get(999 % 7, last), Some(999));
+        assert_eq!(cache.get(&(999 % 7), last), Some(999));
     }
 
     #[test]
@@ -100,7 +110,7 @@ mod tests {
         cache.put(1, "old", now);
         cache.put(1, "new", now + step);
         cache.put(2, "b", now + step * 2);
-        assert_eq!(cache.get(1, now + step * 2), Some("new"));
+        assert_eq!(cache.get(&1, now + step * 2), Some("new"));
     }
 
     #[test]
@@ -108,6 +118,6 @@ mod tests {
         let now = Instant::now();
         let cache = LocalCache::new(TTL, 0);
         cache.put(1, "a", now);
-        assert_eq!(cache.get(1, now), None);
+        assert_eq!(cache.get(&1, now), None);
     }
 }

@@ -10,7 +10,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Bring the database schema up to date, then exit (for an init container)
     Migrate,
@@ -23,14 +23,32 @@ pub enum Command {
 pub enum Role {
     /// Models, predictions, sessions and the catalog, on PostgreSQL and Redis
     Backend,
+    /// Users and tokens: passwords in PostgreSQL, sessions in Redis
+    Auth,
+    /// The model registry: PostgreSQL, and an event to Kafka for each model
+    Model,
+    /// Jobs to RabbitMQ, results from PostgreSQL, and answers computed at once
+    Inference,
+    /// Decisions from registry, features and inference, with less when one is away
+    Decision,
+    /// The static app and its own small API
+    Frontend,
 }
 
 impl Role {
-    /// The value of the `role` label on metrics and in logs.
+    pub const ALL: [Self; 6] =
+        [Self::Backend, Self::Auth, Self::Model, Self::Inference, Self::Decision, Self::Frontend];
+
+    /// The value of the `role` label on metrics and in logs, and the service's name in traces.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             Self::Backend => "backend",
+            Self::Auth => "auth",
+            Self::Model => "model",
+            Self::Inference => "inference",
+            Self::Decision => "decision",
+            Self::Frontend => "frontend",
         }
     }
 }

@@ -6,9 +6,12 @@
 //! | [`config`] | settings from the environment |
 //! | [`server`] | listener, graceful shutdown |
 //! | [`http`] | routes, middleware, errors as responses |
-//! | [`store`] | PostgreSQL (pools, transactions) and Redis (cache, sessions) |
+//! | [`store`] | PostgreSQL (pools, transactions, the outbox) and Redis (cache, sessions, tokens) |
+//! | [`stream`] | Kafka (relay, features) and RabbitMQ (jobs) |
+//! | [`http_client`] | calls of other services: deadline, circuit, retry budget |
+//! | [`span`], [`trace`] | spans to Zipkin; the context that they hang on |
 //! | [`migrate`] | the schema |
-//! | [`circuit`], [`cache`], [`deadline`], [`trace`], [`validate`] | small parts without I/O |
+//! | [`circuit`], [`cache`], [`deadline`], [`password`], [`token`], [`validate`] | small parts without I/O |
 //!
 //! Two rules hold everywhere. Every await has a deadline. And an answer never claims more than is
 //! known: 503 says that nothing was done, 504 that a write may or may not have happened.
@@ -19,9 +22,14 @@ pub mod cli;
 pub mod config;
 pub mod deadline;
 pub mod http;
+pub mod http_client;
 pub mod metrics;
 pub mod migrate;
+pub mod password;
 pub mod server;
+pub mod span;
 pub mod store;
+pub mod stream;
+pub mod token;
 pub mod trace;
 pub mod validate;

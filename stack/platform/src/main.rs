@@ -8,7 +8,7 @@ use platform::{config::Settings, migrate, server};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let settings = match Settings::from_env() {
+    let settings = match Settings::from_env(cli.command) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("error: {error}");

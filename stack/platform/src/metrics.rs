@@ -9,6 +9,75 @@ use prometheus::{
 const DURATION_BUCKETS_S: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// What concerns other services and the queues.
+#[derive(Debug)]
+pub struct LinkMetrics {
+    pub circuit_open: IntGaugeVec,
+    pub calls: IntCounterVec,
+    pub call_retries: IntCounterVec,
+    pub publishes: IntCounterVec,
+    pub republished: IntCounter,
+    pub outbox_backlog: IntGaugeVec,
+    pub outbox_sent: IntCounterVec,
+    pub outbox_failures: IntCounterVec,
+    pub consumer_lag: IntGaugeVec,
+    pub consumer_records: IntCounterVec,
+    pub features: IntGauge,
+    pub spans: IntCounterVec,
+    pub logins: IntCounterVec,
+    pub decisions: IntCounterVec,
+}
+
+impl LinkMetrics {
+    fn new(r: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge =
+            |name, help, labels: &[&str]| register(r, IntGaugeVec::new(Opts::new(name, help), labels)?);
+        Ok(Self {
+            circuit_open: gauge("platform_circuit_open", "1 while the circuit is open", &["dependency"])?,
+            calls: counters(
+                r,
+                "platform_calls_total",
+                "Calls of other services, each attempt",
+                &["dependency", "result"],
+            )?,
+            call_retries: counters(
+                r,
+                "platform_call_retries_total",
+                "Calls made once more within the budget",
+                &["dependency"],
+            )?,
+            publishes: counters(r, "platform_publishes_total", "Messages to RabbitMQ", &["result"])?,
+            republished: register(
+                r,
+                IntCounter::new("platform_republished_total", "Jobs sent again without a confirmation")?,
+            )?,
+            outbox_backlog: gauge("platform_outbox_backlog", "Events not yet in Kafka", &["topic"])?,
+            outbox_sent: counters(
+                r,
+                "platform_outbox_sent_total",
+                "Events acknowledged by Kafka",
+                &["topic"],
+            )?,
+            outbox_failures: counters(r, "platform_outbox_failures_total", "Failed passes", &["topic"])?,
+            consumer_lag: gauge(
+                "platform_consumer_lag",
+                "Records between what was read and the end of the partition",
+                &["topic", "partition"],
+            )?,
+            consumer_records: counters(r, "platform_consumer_records_total", "Records read", &["topic"])?,
+            features: register(r, IntGauge::new("platform_features", "Models whose features are known")?)?,
+            spans: counters(r, "platform_spans_total", "Spans by what became of them", &["result"])?,
+            logins: counters(r, "platform_logins_total", "Log-ins", &["result"])?,
+            decisions: counters(
+                r,
+                "platform_decisions_total",
+                "Decisions by what they stand on",
+                &["basis"],
+            )?,
+        })
+    }
+}
+
 /// All metrics of a process. Label values come from closed sets, so the number of series is bounded.
 #[derive(Debug)]
 pub struct Metrics {
@@ -29,6 +98,7 @@ pub struct Metrics {
     pub redis_errors: IntCounterVec,
     pub redis_circuits_open: IntGauge,
     pub redis_reconnects: IntCounter,
+    pub links: LinkMetrics,
 }
 
 impl Metrics {
@@ -96,6 +166,7 @@ impl Metrics {
                     "Times the cluster was joined anew from its seeds",
                 )?,
             )?,
+            links: LinkMetrics::new(r)?,
             registry,
             role,
         })

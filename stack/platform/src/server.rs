@@ -15,7 +15,10 @@ use tokio::time::{sleep, timeout};
 use crate::cli::Role;
 use crate::config::Settings;
 use crate::http::app::{App, AppError};
+use crate::http::inference;
 use crate::http::router::router;
+use crate::span::{self, Reporter};
+use crate::stream::features;
 
 /// Connections that the kernel holds for us while we are busy.
 const BACKLOG: u32 = 1024;
@@ -43,7 +46,7 @@ pub enum ServerError {
 pub async fn run(role: Role, settings: Settings) -> Result<(), ServerError> {
     let addr = settings.listen_addr;
     let drain = settings.drain;
-    let app = App::new(role, settings)?;
+    let (app, reporter) = App::new(role, settings)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signal)?;
     let listener = listen(addr).map_err(|error| ServerError::Listen { addr, error })?;
@@ -51,9 +54,7 @@ pub async fn run(role: Role, settings: Settings) -> Result<(), ServerError> {
         // Without it small answers wait for the peer's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
     });
-    if let Some(kv) = &app.kv {
-        tokio::spawn(Arc::clone(kv).keep());
-    }
+    start_tasks(&app, reporter);
 
     let (stop, stopped) = oneshot::channel::<()>();
     let serve = axum::serve(listener, router(role, &app))
@@ -81,6 +82,27 @@ pub async fn run(role: Role, settings: Settings) -> Result<(), ServerError> {
             serving.abort();
             Err(ServerError::Unfinished)
         }
+    }
+}
+
+/// What runs beside the requests; all of it ends with the process.
+fn start_tasks(app: &Arc<App>, reporter: Option<Reporter>) {
+    if let Some(reporter) = reporter {
+        tokio::spawn(span::report(reporter));
+    }
+    if let Some(kv) = &app.kv {
+        tokio::spawn(Arc::clone(kv).keep());
+    }
+    if let Some(broker) = &app.broker {
+        tokio::spawn(Arc::clone(broker).keep());
+        tokio::spawn(inference::sweep(Arc::clone(app)));
+    }
+    if let Some(relay) = &app.relay {
+        tokio::spawn(Arc::clone(relay).run());
+    }
+    if let Some(features) = &app.features {
+        let brokers = app.settings.kafka_brokers.clone();
+        tokio::spawn(features::follow(brokers, Arc::clone(features), Arc::clone(&app.metrics)));
     }
 }
 

@@ -27,6 +27,12 @@ pub fn is_text(text: &str) -> bool {
     (1..=TEXT_LEN_MAX).contains(&text.len()) && !text.contains('\0')
 }
 
+/// Long enough to be worth hashing, short enough to be hashed.
+#[must_use]
+pub fn is_password(text: &str) -> bool {
+    (8..=TEXT_LEN_MAX).contains(&text.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +63,14 @@ mod tests {
             [("u_1-A", true), (&long[1..], true), (&long, false), ("", false), ("a:b", false), ("{x}", false)]
         {
             assert_eq!(is_user(text), valid, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn passwords() {
+        let long = "p".repeat(TEXT_LEN_MAX + 1);
+        for (text, valid) in [("12345678", true), (&long[1..], true), (&long, false), ("1234567", false)] {
+            assert_eq!(is_password(text), valid, "{text:?}");
         }
     }
 

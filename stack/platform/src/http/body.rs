@@ -77,4 +77,5 @@ pub fn require(valid: bool, field: &str, rule: &str) -> Result<(), ApiError> {
 
 pub const OP_ID_RULE: &str = "1 to 64 characters of [A-Za-z0-9._:-]";
 pub const USER_RULE: &str = "1 to 64 characters of [A-Za-z0-9_-]";
+pub const PASSWORD_RULE: &str = "8 to 200 bytes";
 pub const TEXT_RULE: &str = "1 to 200 bytes without NUL";

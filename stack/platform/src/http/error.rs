@@ -2,13 +2,13 @@
 //!
 //! | status | meaning | `retryable` |
 //! |---|---|---|
-//! | 400, 404, 408, 413 | the request's own fault | no (408: yes) |
+//! | 400, 401, 404, 408, 409, 413 | the request's own fault | no (408: yes) |
 //! | 500 | a bug or a schema that does not fit; nothing was done | no |
 //! | 503 | a dependency is away, or too many requests; **certainly nothing was done** | yes |
 //! | 504 | a write whose outcome is **unknown** (`"indeterminate": true`) | yes, with the same `op_id` |
 
 use axum::Json;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -21,8 +21,13 @@ use crate::store::kv_fault::KvFault;
 pub enum ApiError {
     #[error("{0}")]
     Invalid(String),
+    /// No valid token, or the wrong password.
+    #[error("not logged in")]
+    Unauthorized,
     #[error("{0} not found")]
     NotFound(&'static str),
+    #[error("{0}")]
+    Conflict(&'static str),
     #[error("request body did not arrive in time")]
     BodyLate,
     #[error("request body is larger than {0} bytes")]
@@ -60,7 +65,9 @@ impl ApiError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Away(_) | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
@@ -73,7 +80,12 @@ impl ApiError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::BodyLate | Self::Away(_) | Self::Overloaded | Self::Indeterminate { .. } => true,
-            Self::Invalid(_) | Self::NotFound(_) | Self::BodyTooLarge(_) | Self::Internal(_) => false,
+            Self::Invalid(_)
+            | Self::Unauthorized
+            | Self::NotFound(_)
+            | Self::Conflict(_)
+            | Self::BodyTooLarge(_)
+            | Self::Internal(_) => false,
         }
     }
 
@@ -99,7 +111,7 @@ impl From<DbFault> for ApiError {
         match fault {
             // Without its schema the database is being set up or restored.
             DbFault::Away(_) | DbFault::ReadOnly(_) | DbFault::NoSchema(_) => Self::Away(reason),
-            // The only foreign key is a prediction's model.
+            // The only foreign keys are those to a model.
             DbFault::NoReference => Self::NotFound("model"),
             DbFault::BadValue(_) => Self::Invalid(reason),
             DbFault::Refused(_) => Self::Internal(reason),
@@ -117,6 +129,9 @@ impl IntoResponse for ApiError {
         let mut response = (status, Json(body)).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Self::Indeterminate { dependency, .. } = self {
             response.extensions_mut().insert(IndeterminateOn(dependency));

@@ -26,7 +26,10 @@ impl Readiness {
         {
             return result.clone();
         }
-        let result = app.database.check_ready(READY_CHECK_MAX).await.map_err(|fault| fault.to_string());
+        let result = match &app.database {
+            Some(database) => database.check_ready(READY_CHECK_MAX).await.map_err(|fault| fault.to_string()),
+            None => Ok(()),
+        };
         if let Err(reason) = &result {
             tracing::warn!(reason, "not ready");
         }
@@ -40,7 +43,8 @@ pub async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Ready: not shutting down, the schema is there, and the primary or a replica answers. Redis does not matter.
+/// Ready: not shutting down; and for a role with a database, the schema is there, and the primary or a replica
+/// answers. Nothing else matters: what is away is told request by request.
 pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     if app.is_draining() {
         return (
@@ -59,10 +63,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
 }
 
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
-    app.database.observe_pools();
-    if let Some(kv) = &app.kv {
-        kv.observe_circuits();
-    }
+    app.observe();
     match app.metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -11,16 +11,20 @@ use tracing::Instrument;
 
 use super::app::App;
 use super::error::{ApiError, IndeterminateOn, Reason};
+use crate::span::{self, Started};
 use crate::trace::TraceContext;
 use crate::validate::is_op_id;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACEPARENT: HeaderName = HeaderName::from_static(crate::trace::TRACEPARENT);
 const X_OPERATION_ID: HeaderName = HeaderName::from_static("x-operation-id");
 
 /// Around every route.
 pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let trace = TraceContext::continue_or_start(text(request.headers(), &TRACEPARENT));
+    let began = Started::now();
+    let headers = request.headers();
+    let trace =
+        TraceContext::continue_or_start(|name| headers.get(name).and_then(|value| value.to_str().ok()));
     let operation = text(request.headers(), &X_OPERATION_ID).filter(|id| is_op_id(id)).map(str::to_owned);
     // The pattern, not the path: the number of label values stays bounded.
     let route = request
@@ -37,7 +41,8 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
         route
     );
 
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let work = next.run(request).instrument(span.clone());
+    let mut response = span::enter(&app.tracer, trace.clone(), work).await;
 
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::try_from(trace.to_string()) {
@@ -48,6 +53,11 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
     }
     let duration = started.elapsed();
     app.metrics.record_request(&route, method, response.status().as_u16(), duration.as_secs_f64());
+    // Probes and scrapes are nobody's journey.
+    if !matches!(route.as_str(), "/livez" | "/readyz" | "/metrics") {
+        let name = format!("{} {route}", method.to_ascii_lowercase());
+        span::served(&app.tracer, &trace, &name, &began, response.status().as_u16());
+    }
     if let Some(IndeterminateOn(dependency)) = response.extensions().get() {
         app.metrics.indeterminate.with_label_values(&[dependency]).inc();
     }

@@ -22,9 +22,9 @@ const X_DEGRADED: HeaderName = HeaderName::from_static("x-degraded");
 
 #[derive(Deserialize)]
 pub struct NewModel {
-    op_id: String,
-    name: String,
-    framework: String,
+    pub(super) op_id: String,
+    pub(super) name: String,
+    pub(super) framework: String,
 }
 
 #[derive(Serialize)]
@@ -46,7 +46,7 @@ pub async fn create(
     require(is_text(&new.name), "name", TEXT_RULE)?;
     require(is_text(&new.framework), "framework", TEXT_RULE)?;
     let (model, effect) =
-        app.database.create_model(&new.op_id, &new.name, &new.framework, app.deadline()).await?;
+        app.database()?.create_model(&new.op_id, &new.name, &new.framework, app.deadline()).await?;
     let body = CreatedModel { id: model.id, op_id: model.op_id, name: model.name };
     Ok((status_of(effect), Json(body)).into_response())
 }
@@ -82,7 +82,7 @@ pub async fn get(State(app): State<Arc<App>>, Path(id): Path<i64>) -> Result<Res
         app.keep_local(&model);
         return Ok(found(&app, "redis", &model, false));
     }
-    let Some((model, source)) = app.database.model(id, app.deadline()).await? else {
+    let Some((model, source)) = app.database()?.model(id, app.deadline()).await? else {
         let mut response = ApiError::NotFound("model").into_response();
         mark_degraded(&mut response, degraded);
         return Ok(response);
@@ -97,7 +97,7 @@ pub async fn get(State(app): State<Arc<App>>, Path(id): Path<i64>) -> Result<Res
     Ok(found(&app, source.label(), &model, degraded))
 }
 
-fn found(app: &App, level: &'static str, model: &Model, degraded: bool) -> Response {
+pub(super) fn found(app: &App, level: &'static str, model: &Model, degraded: bool) -> Response {
     app.metrics.cache_hits.with_label_values(&[level]).inc();
     let mut response = ([(X_CACHE, HeaderValue::from_static(level))], Json(model)).into_response();
     mark_degraded(&mut response, degraded);
@@ -128,8 +128,13 @@ pub async fn catalog(
     State(app): State<Arc<App>>,
     Query(query): Query<CatalogQuery>,
 ) -> Result<Response, ApiError> {
+    list(&app, &query).await
+}
+
+/// The latest models.
+pub(super) async fn list(app: &App, query: &CatalogQuery) -> Result<Response, ApiError> {
     let limit = query.limit.unwrap_or(CATALOG_LIMIT_DEFAULT).clamp(1, CATALOG_LIMIT_MAX);
-    let (models, source) = app.database.catalog(limit, app.deadline()).await?;
+    let (models, source) = app.database()?.catalog(limit, app.deadline()).await?;
     let source = HeaderValue::from_static(source.label());
     Ok(([(X_CACHE, source)], Json(Catalog { models })).into_response())
 }

@@ -33,8 +33,10 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     require(is_op_id(&new.op_id), "op_id", OP_ID_RULE)?;
     let output = infer(new.model_id, &new.input);
-    let (prediction, effect) =
-        app.database.create_prediction(&new.op_id, new.model_id, &new.input, &output, app.deadline()).await?;
+    let (prediction, effect) = app
+        .database()?
+        .create_prediction(&new.op_id, new.model_id, &new.input, &output, app.deadline())
+        .await?;
     Ok((status_of(effect), Json(prediction)).into_response())
 }
 
@@ -44,7 +46,7 @@ pub async fn create(
 /// 400, 404, 503.
 pub async fn get(State(app): State<Arc<App>>, Path(op_id): Path<String>) -> Result<Response, ApiError> {
     require(is_op_id(&op_id), "op_id", OP_ID_RULE)?;
-    let found = app.database.prediction(&op_id, app.deadline()).await?;
+    let found = app.database()?.prediction(&op_id, app.deadline()).await?;
     let (prediction, source) = found.ok_or(ApiError::NotFound("prediction"))?;
     Ok(([(X_CACHE, HeaderValue::from_static(source.label()))], Json(prediction)).into_response())
 }

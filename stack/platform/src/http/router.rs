@@ -10,12 +10,17 @@ use axum::routing::{get, post};
 use super::app::App;
 use super::body::BODY_LEN_MAX;
 use super::error::ApiError;
-use super::{health, layers, models, predictions, sessions};
+use super::{auth, decisions, frontend, health, inference, layers, models, predictions, registry, sessions};
 use crate::cli::Role;
 
 pub fn router(role: Role, app: &Arc<App>) -> Router {
     let api = match role {
         Role::Backend => backend(),
+        Role::Auth => auth(),
+        Role::Model => model(),
+        Role::Inference => inference(),
+        Role::Decision => decision(),
+        Role::Frontend => frontend(),
     };
     let api = api
         .layer(from_fn_with_state(Arc::clone(app), layers::shed))
@@ -39,4 +44,38 @@ fn backend() -> Router<Arc<App>> {
         .route("/api/v1/predictions/{op_id}", get(predictions::get))
         .route("/api/v1/sessions/{user}", get(sessions::get))
         .route("/api/v1/sessions/{user}/events", post(sessions::append))
+}
+
+fn auth() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/v1/users", post(auth::register))
+        .route("/api/v1/login", post(auth::login))
+        .route("/api/v1/whoami", get(auth::whoami))
+        .route("/api/v1/logout", post(auth::logout))
+}
+
+fn model() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/v1/registry/models", get(registry::models).post(registry::create))
+        .route("/api/v1/registry/models/{id}", get(registry::get))
+}
+
+fn inference() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/v1/infer", post(inference::submit))
+        .route("/api/v1/infer/sync", post(inference::at_once))
+        .route("/api/v1/infer/{op_id}", get(inference::result))
+}
+
+fn decision() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/v1/decisions", post(decisions::create))
+        .route("/api/v1/decisions/{op_id}", get(decisions::get))
+}
+
+fn frontend() -> Router<Arc<App>> {
+    Router::new()
+        .route("/", get(frontend::page))
+        .route("/assets/{name}", get(frontend::asset))
+        .route("/api/frontend/config", get(frontend::config))
 }

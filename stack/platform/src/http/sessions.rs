@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use super::app::App;
 use super::body::{JsonBody, OP_ID_RULE, Path, Query, USER_RULE, require};
 use super::error::ApiError;
-use crate::store::kv::Kv;
 use crate::validate::{is_op_id, is_user};
 
 #[derive(Deserialize)]
@@ -38,7 +37,7 @@ pub async fn append(
 ) -> Result<Response, ApiError> {
     require(is_user(&user), "user", USER_RULE)?;
     require(is_op_id(&event.op_id), "op_id", OP_ID_RULE)?;
-    let appended = kv(&app)?.append_event(&user, &event.op_id).await;
+    let appended = app.kv()?.append_event(&user, &event.op_id).await;
     let length = appended.map_err(|fault| ApiError::of_kv_write(&fault))?;
     let body = Appended { op_id: &event.op_id, user: &user, length };
     Ok((StatusCode::CREATED, Json(body)).into_response())
@@ -59,10 +58,6 @@ pub async fn get(
     Query(query): Query<EventsQuery>,
 ) -> Result<Response, ApiError> {
     require(is_user(&user), "user", USER_RULE)?;
-    let page = kv(&app)?.events(&user, query.offset.unwrap_or(0)).await;
+    let page = app.kv()?.events(&user, query.offset.unwrap_or(0)).await;
     Ok(Json(page.map_err(|fault| ApiError::of_kv_read(&fault))?).into_response())
-}
-
-fn kv(app: &App) -> Result<&Kv, ApiError> {
-    app.kv.as_deref().ok_or_else(|| ApiError::Away("redis is not configured".into()))
 }

@@ -16,6 +16,7 @@ use crate::circuit::Circuit;
 use crate::config::Settings;
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
+use crate::span;
 
 /// One circuit for each 1,024 of the 16,384 slots: a dead shard opens its own circuits and no other's.
 const CIRCUITS: usize = 16;
@@ -108,7 +109,7 @@ impl Kv {
         let part = &self.circuits[index];
         let now = Instant::now();
         let result = if part.permit(now) && self.whole.permit(now) {
-            let result = self.run_bounded(command).await;
+            let result = span::client("command", "redis", self.run_bounded(command)).await;
             let silent = &mut self.lock().parts_silent_since[index];
             match &result {
                 // A refusal is an answer too.

@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::fault::{DbFault, DriverError, before_commit};
+use super::outbox::Topic;
 use super::sql::{Database, Source};
 use super::transaction::WriteTransaction;
 use crate::deadline::Deadline;
@@ -34,6 +35,13 @@ pub enum Effect {
     AlreadyThere,
 }
 
+/// Whether a new model is told to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announce {
+    Yes,
+    No,
+}
+
 macro_rules! model_columns {
     () => {
         "id, op_id, name, framework, \
@@ -53,6 +61,21 @@ impl Database {
         framework: &str,
         deadline: Deadline,
     ) -> Result<(Model, Effect), DbFault> {
+        self.create_model_with(op_id, name, framework, Announce::No, deadline).await
+    }
+
+    /// As [`Self::create_model`]; with [`Announce::Yes`] the event goes into the outbox in the same transaction.
+    ///
+    /// # Errors
+    /// See [`DbFault`]: all but `CommitUnknown` mean that nothing was committed.
+    pub async fn create_model_with(
+        &self,
+        op_id: &str,
+        name: &str,
+        framework: &str,
+        announce: Announce,
+        deadline: Deadline,
+    ) -> Result<(Model, Effect), DbFault> {
         let mut transaction = WriteTransaction::begin(self, deadline).await?;
         let inserted = transaction
             .query_row(
@@ -66,6 +89,12 @@ impl Database {
             .await?;
         if let Some(row) = inserted {
             let model = model(&row)?;
+            if announce == Announce::Yes {
+                let event = serde_json::json!({
+                    "event": "model-registered", "id": format!("model:{}", model.op_id), "model": &model,
+                });
+                transaction.announce(Topic::ModelEvents, &model.id.to_string(), &event).await?;
+            }
             transaction.commit().await?;
             return Ok((model, Effect::Created));
         }

@@ -18,6 +18,7 @@ use crate::circuit::Circuit;
 use crate::config::Settings;
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
+use crate::span;
 
 /// Values with their types, as an unnamed statement takes them.
 pub type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
@@ -61,10 +62,14 @@ impl Database {
     ///
     /// # Errors
     /// When a pool cannot be built.
-    pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Result<Self, deadpool_postgres::BuildError> {
+    pub fn new(
+        primary: &tokio_postgres::Config,
+        settings: &Settings,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, deadpool_postgres::BuildError> {
         let replica = settings.replica.as_ref().map(|config| build_pool(config, settings)).transpose()?;
         Ok(Self {
-            primary: build_pool(&settings.primary, settings)?,
+            primary: build_pool(primary, settings)?,
             replica,
             replica_circuit: Circuit::new(5, Duration::from_secs(1)),
             statement_timeout: settings.statement_timeout,
@@ -144,7 +149,7 @@ impl Database {
     }
 
     /// A read has no effects, so it is tried again while the database is away.
-    async fn read_primary(
+    pub(super) async fn read_primary(
         &self,
         sql: &str,
         params: Params<'_>,
@@ -166,13 +171,17 @@ impl Database {
         params: Params<'_>,
         deadline: Deadline,
     ) -> Result<Vec<Row>, DbFault> {
-        let result = async {
+        let name = match source {
+            Source::Primary => "select",
+            Source::Replica => "select replica",
+        };
+        let result = span::client(name, "postgres", async {
             let mut lease = self.lease(source, deadline).await?;
             let limit = deadline.cap(self.statement_timeout);
             let rows = lease.step(limit, |client| client.query_typed(sql, params)).await?;
             lease.is_sound();
             Ok(rows)
-        }
+        })
         .await;
         self.note(source, result)
     }

@@ -8,6 +8,7 @@ use tokio_postgres::Row;
 use super::fault::{DbFault, at_commit};
 use super::sql::{Database, Lease, Params, RETRY_PAUSES, Source};
 use crate::deadline::Deadline;
+use crate::span;
 
 /// The least time in which it makes sense to send a COMMIT.
 const COMMIT_MIN: Duration = Duration::from_millis(50);
@@ -25,14 +26,18 @@ impl<'a> WriteTransaction<'a> {
     /// A BEGIN that failed has had no effect, so another connection is tried: after a restart of the
     /// pooler every idle connection is stale.
     pub(super) async fn begin(database: &'a Database, deadline: Deadline) -> Result<Self, DbFault> {
-        for pause in RETRY_PAUSES {
-            match Self::try_begin(database, deadline).await {
-                Err(DbFault::Away(_)) if deadline.left() > database.statement_timeout => sleep(pause).await,
-                result => return database.note(Source::Primary, result),
+        let begun = span::client("begin", "postgres", async {
+            for pause in RETRY_PAUSES {
+                match Self::try_begin(database, deadline).await {
+                    Err(DbFault::Away(_)) if deadline.left() > database.statement_timeout => {
+                        sleep(pause).await;
+                    }
+                    result => return result,
+                }
             }
-        }
-        let result = Self::try_begin(database, deadline).await;
-        database.note(Source::Primary, result)
+            Self::try_begin(database, deadline).await
+        });
+        database.note(Source::Primary, begun.await)
     }
 
     async fn try_begin(database: &'a Database, deadline: Deadline) -> Result<Self, DbFault> {
@@ -46,7 +51,8 @@ impl<'a> WriteTransaction<'a> {
 
     pub(super) async fn query(&mut self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, DbFault> {
         let limit = self.deadline.cap(self.database.statement_timeout);
-        let result = self.lease.step(limit, |client| client.query_typed(sql, params)).await;
+        let step = self.lease.step(limit, |client| client.query_typed(sql, params));
+        let result = span::client("write", "postgres", step).await;
         let result = self.database.note(Source::Primary, result);
         if result.as_ref().is_err_and(DbFault::leaves_connection_sound) {
             self.end().await;
@@ -64,7 +70,8 @@ impl<'a> WriteTransaction<'a> {
             Err(DbFault::Away("no time left to commit".into()))
         } else {
             // From here on, only an answer tells.
-            let answer = self.lease.raw_step(limit, |client| client.batch_execute("COMMIT")).await;
+            let step = self.lease.raw_step(limit, |client| client.batch_execute("COMMIT"));
+            let answer = span::client("commit", "postgres", step).await;
             answer.map_err(|error| at_commit(&error))
         };
         if result.is_ok() {

@@ -38,11 +38,16 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Starts the service and waits until it is alive (not: ready).
+    /// Starts the backend and waits until it is alive (not: ready).
     pub fn start(env: &[(&str, &str)]) -> Self {
+        Self::start_as("backend", env)
+    }
+
+    /// The same for any role.
+    pub fn start_as(role: &str, env: &[(&str, &str)]) -> Self {
         let addr = free_addr();
         let child =
-            platform("backend", env).env("LISTEN_ADDR", addr.to_string()).spawn().expect("the binary starts");
+            platform(role, env).env("LISTEN_ADDR", addr.to_string()).spawn().expect("the binary starts");
         let backend = Self { child, addr };
         eventually("livez", || backend.try_send("GET", "/livez", &[], "").is_some_and(|a| a.status == 200));
         backend
@@ -54,6 +59,15 @@ impl Backend {
 
     pub fn post(&self, path: &str, body: &Value) -> Answer {
         self.send("POST", path, &[], &body.to_string())
+    }
+
+    /// As a user with this token.
+    pub fn get_as(&self, token: &str, path: &str) -> Answer {
+        self.send("GET", path, &[("authorization", &format!("Bearer {token}"))], "")
+    }
+
+    pub fn post_as(&self, token: &str, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[("authorization", &format!("Bearer {token}"))], &body.to_string())
     }
 
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
