@@ -1,6 +1,7 @@
 //! The system under test: its manifests, the order in which they stand up, and what holds them up when they do not.
 
 mod apply;
+mod certificate;
 mod parts;
 mod ready;
 mod render;

@@ -123,19 +123,17 @@ fn unreadable(path: &Path, message: String) -> RenderError {
 
 fn collect(value: &Value, names: &mut BTreeSet<String>) {
     match value {
-        Value::Object(fields) => {
-            for (key, field) in fields {
-                match field.as_str().and_then(|image| image.strip_prefix(PREFIX)) {
-                    Some(rest) if key == "image" => {
-                        names.insert(rest.split(':').next().unwrap_or_default().to_owned());
-                    }
-                    _ => collect(field, names),
-                }
-            }
-        }
+        // In any text: the sidecar's image stands inside the injector's template.
+        Value::String(text) => names.extend(image_names(text).map(str::to_owned)),
+        Value::Object(fields) => fields.values().for_each(|field| collect(field, names)),
         Value::Array(items) => items.iter().for_each(|item| collect(item, names)),
         _ => {}
     }
+}
+
+/// NAME of every `localhost/mettle/NAME:tag` in a text.
+pub(super) fn image_names(text: &str) -> impl Iterator<Item = &str> {
+    text.split(PREFIX).skip(1).filter_map(|rest| rest.split_once(':').map(|(name, _)| name))
 }
 
 /// Cuts objects, in the guide's order, before the first workload that needs what comes before it. What comes first

@@ -8,12 +8,14 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::parts::Parts;
+use super::parts::{Parts, image_names};
 
 /// Image name without registry, for example `redis` → the full reference to use.
 pub type Images = BTreeMap<String, String>;
 
 pub(super) const PREFIX: &str = "localhost/mettle/";
+/// The tag that manifests have in the place of ours.
+const PLACEHOLDER: &str = "dev";
 const DEADLINE: Duration = Duration::from_secs(30);
 const OBJECTS_MAX: usize = 2000;
 
@@ -91,21 +93,17 @@ fn parse(
         .collect()
 }
 
-/// Every `image: localhost/mettle/NAME:…`, wherever it stands.
+/// Every `localhost/mettle/NAME:dev`, wherever it stands: the sidecar's image is inside the injector's template.
 fn set_images(value: &mut Value, images: &Images) -> Result<(), RenderError> {
     match value {
-        Value::Object(fields) => {
-            for (key, field) in fields {
-                match field {
-                    Value::String(image) if key == "image" && image.starts_with(PREFIX) => {
-                        let name = image[PREFIX.len()..].split(':').next().unwrap_or_default().to_owned();
-                        *image = images.get(&name).ok_or(RenderError::NoImage(name))?.clone();
-                    }
-                    other => set_images(other, images)?,
-                }
+        Value::String(text) if text.contains(PREFIX) => {
+            for name in image_names(&text.clone()) {
+                let image = images.get(name).ok_or_else(|| RenderError::NoImage(name.to_owned()))?;
+                *text = text.replace(&format!("{PREFIX}{name}:{PLACEHOLDER}"), image);
             }
             Ok(())
         }
+        Value::Object(fields) => fields.values_mut().try_for_each(|field| set_images(field, images)),
         Value::Array(items) => items.iter_mut().try_for_each(|item| set_images(item, images)),
         _ => Ok(()),
     }
@@ -123,6 +121,9 @@ mod tests {
         let objects = parse(TEXT, &Parts::default(), &images, Path::new("o")).unwrap();
         assert_eq!(objects.len(), 2);
         assert!(objects[0].data.to_string().contains("localhost/mettle/redis:abc"));
+        let inside = "kind: ConfigMap\ndata: {t: 'a image: localhost/mettle/redis:dev b'}\napiVersion: v1\nmetadata: {name: m}\n";
+        let objects = parse(inside, &Parts::default(), &images, Path::new("o")).unwrap();
+        assert_eq!(objects[0].data["data"]["t"], "a image: localhost/mettle/redis:abc b");
         let error = parse(TEXT, &Parts::default(), &Images::new(), Path::new("o")).unwrap_err();
         assert_eq!(error.to_string(), "no image was built for redis, which the stack uses");
     }

@@ -1,11 +1,12 @@
 //! Stands the stack up: in the guide's order, waiting where the next stage depends on the one before.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::{Api, Client, ResourceExt};
@@ -16,10 +17,11 @@ use super::apply::apply;
 use super::parts::{Parts, stages, tier};
 use super::ready::{Row, culprit, rows};
 use super::render::{Images, RenderError, render};
-use super::{NAMESPACE, secret};
+use super::{NAMESPACE, certificate, secret};
 use crate::cluster::ClusterError;
 
 const TICK: Duration = Duration::from_millis(500);
+const ESTABLISHED_DEADLINE: Duration = Duration::from_secs(30);
 /// A stage that is not ready by then is told with its reason.
 const STAGE_DEADLINE: Duration = Duration::from_secs(420);
 
@@ -58,14 +60,22 @@ pub async fn up(client: &Client, request: &UpRequest<'_>, progress: Progress<'_>
     apply(client, &namespaces).await?;
     remember_agent(client, request.images).await?;
     secret::ensure(client).await?;
+    certificate::ensure(client).await?;
     // The guide's order is the files' order. Stores, queues and the mesh do not depend on each other and start side by
     // side; the services wait for them.
+    let (definitions, objects): (Vec<_>, Vec<_>) =
+        objects.into_iter().partition(|object| kind(object) == "CustomResourceDefinition");
+    apply(client, &definitions).await?;
+    await_established(client, &definitions).await?;
     let (first, last) = stages(objects, |object| (kind(object).to_owned(), tier(object.labels())));
-    let mut applied = BTreeSet::new();
+    let mut applied = BTreeMap::new();
     for stage in [first, last] {
         progress(&format!("applying {} objects", stage.len()), &[]);
         apply(client, &stage).await?;
-        applied.extend(stage.iter().filter_map(workload));
+        applied.extend(stage.iter().filter_map(workload).map(|workload| (workload, 0)));
+        for (workload, least) in stage.iter().filter_map(least) {
+            applied.entry(workload).and_modify(|known| *known = least);
+        }
         await_ready(client, progress, &applied).await?;
     }
     Ok(())
@@ -78,6 +88,40 @@ fn workload(object: &DynamicObject) -> Option<Workload> {
     let name = format!("{}/{}", kind(object), object.name_any());
     matches!(kind(object), "Deployment" | "StatefulSet")
         .then(|| (object.namespace().unwrap_or_default(), name))
+}
+
+/// What an autoscaler is for, and the replicas that it keeps at least: until it has acted, the workload asks for fewer
+/// than it will have.
+fn least(object: &DynamicObject) -> Option<(Workload, i32)> {
+    if kind(object) != "HorizontalPodAutoscaler" {
+        return None;
+    }
+    let spec = &object.data["spec"];
+    let of = &spec["scaleTargetRef"];
+    let name = format!("{}/{}", of["kind"].as_str()?, of["name"].as_str()?);
+    let least = i32::try_from(spec["minReplicas"].as_i64()?).ok()?;
+    Some(((object.namespace().unwrap_or_default(), name), least))
+}
+
+/// The API serves a new kind a moment after it accepted its definition.
+async fn await_established(client: &Client, definitions: &[DynamicObject]) -> Result<(), StackError> {
+    let api = Api::<CustomResourceDefinition>::all(client.clone());
+    let deadline = Instant::now() + ESTABLISHED_DEADLINE;
+    for name in definitions.iter().map(ResourceExt::name_any) {
+        loop {
+            let found = api.get_opt(&name).await.map_err(ClusterError::api(format!("read {name}")))?;
+            let conditions = found.and_then(|definition| definition.status?.conditions).unwrap_or_default();
+            if conditions.iter().any(|one| one.type_ == "Established" && one.status == "True") {
+                break;
+            }
+            if Instant::now() >= deadline {
+                let what = format!("establish the kind {name}");
+                return Err(ClusterError::Deadline { what, seconds: ESTABLISHED_DEADLINE.as_secs() }.into());
+            }
+            tokio::time::sleep(TICK).await;
+        }
+    }
+    Ok(())
 }
 
 const HARNESS_POLICY: &str = "harness-access";
@@ -101,12 +145,16 @@ fn kind(object: &DynamicObject) -> &str {
 async fn await_ready(
     client: &Client,
     progress: Progress<'_>,
-    applied: &BTreeSet<Workload>,
+    applied: &BTreeMap<Workload, i32>,
 ) -> Result<(), StackError> {
     let start = Instant::now();
     loop {
         let mut mine = rows(client).await?;
-        mine.retain(|row| applied.contains(&(row.namespace.clone(), row.workload.clone())));
+        mine.retain_mut(|row| {
+            let least = applied.get(&(row.namespace.clone(), row.workload.clone()));
+            row.desired = row.desired.max(least.copied().unwrap_or(0));
+            least.is_some()
+        });
         // The API lists a workload as soon as it was applied.
         if mine.len() >= applied.len() && mine.iter().all(Row::is_ready) {
             return Ok(());

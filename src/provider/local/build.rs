@@ -27,6 +27,8 @@ pub struct GoBuild {
     pub total: u64,
     /// For the linker.
     pub flags: String,
+    /// Build tags, separated by commas.
+    pub tags: &'static str,
 }
 
 /// Builds those tools into `into`. Answers with what to note as the source of each.
@@ -75,6 +77,7 @@ fn batches(tools: &[Tool]) -> Vec<GoBuild> {
             packages: servers.iter().map(|tool| package(*tool)).collect(),
             total: PACKAGES_KUBERNETES,
             flags: linker_flags(),
+            tags: "",
         });
     }
     if !metrics.is_empty() {
@@ -84,6 +87,7 @@ fn batches(tools: &[Tool]) -> Vec<GoBuild> {
             packages: metrics.iter().map(|tool| package(*tool)).collect(),
             total: PACKAGES_METRICS_SERVER,
             flags: linker_flags(),
+            tags: "",
         });
     }
     batches
@@ -154,7 +158,17 @@ pub fn go_build(batch: &GoBuild, into: &Path) -> Result<()> {
     let mut done = 0;
     let mut next_note = Duration::from_secs(30);
     Exec::new("go")
-        .args(["build", "-buildvcs=false", "-v", "-trimpath", "-ldflags", &batch.flags, "-o"])
+        .args([
+            "build",
+            "-buildvcs=false",
+            "-v",
+            "-trimpath",
+            "-ldflags",
+            &batch.flags,
+            "-tags",
+            batch.tags,
+            "-o",
+        ])
         .arg(format!("{}/", into.display()))
         .args(&batch.packages)
         .dir(&modules)
