@@ -6,13 +6,15 @@ export PATH := $(HOME)/.cargo/bin:$(CACHE)/go/bin:$(PATH)
 export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
 METTLE := ./mettle
 SUITE ?= experiments/suites/quick.yaml
+# What the suite drives and breaks; `make run COMPONENTS=` brings the whole stack of the guide up.
+COMPONENTS ?= postgres,pgbouncer,redis,backend
 OUT ?= out
 
 .PHONY: run test bootstrap lint rules unit e2e down
 
 ## real Kubernetes, the stack, load, faults, a verdict, a report in $(OUT)
 run: bootstrap
-	$(METTLE) run $(SUITE) --up --out $(OUT)
+	$(METTLE) run $(SUITE) --up $(if $(COMPONENTS),--components $(COMPONENTS)) --out $(OUT)
 
 # --workspace everywhere: another choice of packages is another choice of their dependencies' features, and half of
 # everything would be compiled a second time.

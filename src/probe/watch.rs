@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -27,7 +27,7 @@ pub async fn observe_api<S: Sink>(client: Client, namespace: String, sink: S, en
             pods(&client, &namespace, sink.clone()),
             nodes(&client, sink.clone()),
             endpoints(&client, &namespace, sink.clone()),
-            deployments(&client, &namespace, sink.clone()),
+            replicas(&client, &namespace, sink.clone()),
             beat(&client, sink),
         ) => {}
     }
@@ -144,18 +144,50 @@ fn serving(slice: &EndpointSlice) -> Vec<String> {
         .collect()
 }
 
-/// Deployments have no roles: their redundancy is how many pods are ready.
-async fn deployments<S: Sink>(client: &Client, namespace: &str, sink: S) {
-    let mut events = Box::pin(stream(Api::<Deployment>::namespaced(client.clone(), namespace)));
+/// What a workload says of its pods.
+trait Replicas {
+    /// Ready and wanted.
+    fn replicas(&self) -> (i32, i32);
+}
+
+impl Replicas for Deployment {
+    fn replicas(&self) -> (i32, i32) {
+        let ready = self.status.as_ref().and_then(|status| status.ready_replicas);
+        (ready.unwrap_or(0), self.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1))
+    }
+}
+
+impl Replicas for StatefulSet {
+    fn replicas(&self) -> (i32, i32) {
+        let ready = self.status.as_ref().and_then(|status| status.ready_replicas);
+        (ready.unwrap_or(0), self.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1))
+    }
+}
+
+/// The redundancy of components that are not asked in their own protocol: how many of their pods are ready, and their
+/// readiness says "in sync" where there is such a thing.
+async fn replicas<S: Sink>(client: &Client, namespace: &str, sink: S) {
+    let deployments = Api::<Deployment>::namespaced(client.clone(), namespace);
+    let sets = Api::<StatefulSet>::namespaced(client.clone(), namespace);
+    futures::future::join(workloads(deployments, sink.clone()), workloads(sets, sink)).await;
+}
+
+async fn workloads<K, S: Sink>(api: Api<K>, sink: S)
+where
+    K: Replicas + kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let mut events = Box::pin(stream(api));
     let mut known: BTreeMap<Component, (u32, u32)> = BTreeMap::new();
     while let Some(event) = events.next().await {
-        let (watcher::Event::Apply(deployment) | watcher::Event::InitApply(deployment)) = event else {
+        let (watcher::Event::Apply(workload) | watcher::Event::InitApply(workload)) = event else {
             continue;
         };
-        let name = deployment.labels().get(NAME_LABEL);
+        let name = workload.labels().get(NAME_LABEL);
         let Some(component) = name.and_then(|name| Component::from_label(name)) else { continue };
-        let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
-        let want = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        if matches!(component, Component::Postgres | Component::Redis) {
+            continue;
+        }
+        let (ready, want) = workload.replicas();
         let seen = (u32::try_from(ready).unwrap_or(0), u32::try_from(want).unwrap_or(0));
         if known.insert(component, seen) != Some(seen) {
             sink.observe(Observation::Redundancy { component, have: seen.0, want: seen.1 });
