@@ -157,6 +157,8 @@ fn a_single_replica_fails(cluster: &Cluster, files: &Files) {
         let wait = ["-n", NAMESPACE, "rollout", "status", "deployment/ai-platform-backend", "--timeout=90s"];
         cluster.kubectl(&wait);
     };
+    // The autoscaler would bring the others back.
+    cluster.kubectl(&["-n", NAMESPACE, "delete", "hpa", "ai-platform-backend"]);
     scale("1");
     let rest = "
 faults: [{ kind: pod-kill, target: { component: backend } }]
