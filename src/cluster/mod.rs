@@ -12,6 +12,6 @@ pub use agent::AGENT_PREFIX;
 pub use apply::{Applied, Applier, NodePower};
 pub use cache::PodCache;
 pub use client::{ClusterError, connect};
-pub use read::{NAME_LABEL, node_info, pod_info, snapshot};
+pub use read::{NAME_LABEL, deployment_info, node_info, pod_info, set_info, snapshot};
 pub use tunnel::{Dialer, PodAddress, Stream, http_get};
 pub use wait::poll_until;

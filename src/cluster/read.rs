@@ -102,14 +102,14 @@ pub fn node_info(node: &Node) -> NodeInfo {
     }
 }
 
-fn deployment_info(deployment: &Deployment) -> WorkloadInfo {
+pub fn deployment_info(deployment: &Deployment) -> WorkloadInfo {
     let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
     let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let labels = deployment.metadata.labels.clone().unwrap_or_default();
     workload("Deployment", deployment.namespace(), deployment.name_any(), &labels, desired, ready)
 }
 
-fn set_info(set: &StatefulSet) -> WorkloadInfo {
+pub fn set_info(set: &StatefulSet) -> WorkloadInfo {
     let ready = set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
     let desired = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let labels = set.metadata.labels.clone().unwrap_or_default();

@@ -12,8 +12,8 @@ use kube::{Api, Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
 use super::Sink;
-use crate::cluster::{NAME_LABEL, node_info, pod_info};
-use crate::model::{Component, Observation};
+use crate::cluster::{deployment_info, node_info, pod_info, set_info};
+use crate::model::{Component, Observation, WorkloadInfo};
 
 const BEAT: Duration = Duration::from_secs(1);
 /// Pods behind one service that are named in an event.
@@ -144,37 +144,21 @@ fn serving(slice: &EndpointSlice) -> Vec<String> {
         .collect()
 }
 
-/// What a workload says of its pods.
-trait Replicas {
-    /// Ready and wanted.
-    fn replicas(&self) -> (i32, i32);
-}
-
-impl Replicas for Deployment {
-    fn replicas(&self) -> (i32, i32) {
-        let ready = self.status.as_ref().and_then(|status| status.ready_replicas);
-        (ready.unwrap_or(0), self.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1))
-    }
-}
-
-impl Replicas for StatefulSet {
-    fn replicas(&self) -> (i32, i32) {
-        let ready = self.status.as_ref().and_then(|status| status.ready_replicas);
-        (ready.unwrap_or(0), self.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1))
-    }
-}
-
 /// The redundancy of components that are not asked in their own protocol: how many of their pods are ready, and their
 /// readiness says "in sync" where there is such a thing.
 async fn replicas<S: Sink>(client: &Client, namespace: &str, sink: S) {
     let deployments = Api::<Deployment>::namespaced(client.clone(), namespace);
     let sets = Api::<StatefulSet>::namespaced(client.clone(), namespace);
-    futures::future::join(workloads(deployments, sink.clone()), workloads(sets, sink)).await;
+    futures::future::join(
+        workloads(deployments, deployment_info, sink.clone()),
+        workloads(sets, set_info, sink),
+    )
+    .await;
 }
 
-async fn workloads<K, S: Sink>(api: Api<K>, sink: S)
+async fn workloads<K, S: Sink>(api: Api<K>, info: fn(&K) -> WorkloadInfo, sink: S)
 where
-    K: Replicas + kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
     let mut events = Box::pin(stream(api));
     let mut known: BTreeMap<Component, (u32, u32)> = BTreeMap::new();
@@ -182,13 +166,12 @@ where
         let (watcher::Event::Apply(workload) | watcher::Event::InitApply(workload)) = event else {
             continue;
         };
-        let name = workload.labels().get(NAME_LABEL);
-        let Some(component) = name.and_then(|name| Component::from_label(name)) else { continue };
+        let info = info(&workload);
+        let Some(component) = info.component else { continue };
         if matches!(component, Component::Postgres | Component::Redis) {
             continue;
         }
-        let (ready, want) = workload.replicas();
-        let seen = (u32::try_from(ready).unwrap_or(0), u32::try_from(want).unwrap_or(0));
+        let seen = (u32::try_from(info.ready).unwrap_or(0), u32::try_from(info.desired).unwrap_or(0));
         if known.insert(component, seen) != Some(seen) {
             sink.observe(Observation::Redundancy { component, have: seen.0, want: seen.1 });
         }

@@ -27,6 +27,16 @@ pub struct NewModel {
     pub(super) framework: String,
 }
 
+impl NewModel {
+    /// # Errors
+    /// 400, with the field that breaks its rule.
+    pub fn check(&self) -> Result<(), ApiError> {
+        require(is_op_id(&self.op_id), "op_id", OP_ID_RULE)?;
+        require(is_text(&self.name), "name", TEXT_RULE)?;
+        require(is_text(&self.framework), "framework", TEXT_RULE)
+    }
+}
+
 #[derive(Serialize)]
 struct CreatedModel {
     id: i64,
@@ -42,9 +52,7 @@ pub async fn create(
     State(app): State<Arc<App>>,
     JsonBody(new): JsonBody<NewModel>,
 ) -> Result<Response, ApiError> {
-    require(is_op_id(&new.op_id), "op_id", OP_ID_RULE)?;
-    require(is_text(&new.name), "name", TEXT_RULE)?;
-    require(is_text(&new.framework), "framework", TEXT_RULE)?;
+    new.check()?;
     let (model, effect) =
         app.database()?.create_model(&new.op_id, &new.name, &new.framework, app.deadline()).await?;
     let body = CreatedModel { id: model.id, op_id: model.op_id, name: model.name };

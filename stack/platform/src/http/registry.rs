@@ -7,11 +7,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
 use super::app::App;
-use super::body::{JsonBody, OP_ID_RULE, Path, Query, TEXT_RULE, require};
+use super::body::{JsonBody, Path, Query};
 use super::error::ApiError;
 use super::models::{CatalogQuery, NewModel, found, list, status_of};
 use crate::store::models::Announce;
-use crate::validate::{is_op_id, is_text};
 
 /// `POST /api/v1/registry/models`: the model and its event, in one transaction.
 ///
@@ -21,9 +20,7 @@ pub async fn create(
     State(app): State<Arc<App>>,
     JsonBody(new): JsonBody<NewModel>,
 ) -> Result<Response, ApiError> {
-    require(is_op_id(&new.op_id), "op_id", OP_ID_RULE)?;
-    require(is_text(&new.name), "name", TEXT_RULE)?;
-    require(is_text(&new.framework), "framework", TEXT_RULE)?;
+    new.check()?;
     if app.relay.as_ref().is_some_and(|relay| relay.is_full()) {
         return Err(ApiError::Away("too many events wait for kafka".into()));
     }
