@@ -51,8 +51,8 @@ pub enum Command {
     Run(RunArgs),
     /// Undo what an interrupted run left behind
     Revert(RevertArgs),
-    /// Check that the stack is healthy
-    Verify,
+    /// Check that the stack is what the guide promises, row by row
+    Verify(VerifyArgs),
     /// Show every promise of the deployment guide: built or not, and which run proved it
     Claims(ClaimsArgs),
     /// Print the report of an earlier run
@@ -152,6 +152,17 @@ pub struct RevertArgs {
     /// The journal to revert; every unreverted journal of the cluster when absent
     #[arg(long)]
     pub journal: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    /// Use the stack, too: journeys of a user, 2000 sessions, pods that must be refused. Leaves the users and models of
+    /// the journeys in the platform; needs a stack that nobody else uses meanwhile
+    #[arg(long)]
+    pub deep: bool,
+    /// Directory for report.json, which `mettle claims` reads
+    #[arg(long)]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

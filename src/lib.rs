@@ -25,3 +25,4 @@ pub mod provider;
 pub mod report;
 pub mod run;
 pub mod stack;
+pub mod verify;

@@ -11,7 +11,7 @@ use mettle::model::{CheckKind, Component, FaultKind};
 mod source;
 
 /// Who may know whom. `*` marks what design and code differ in, with the reason beside it.
-const EDGES: [(&str, &[&str]); 17] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("main", &["cli", "command"]),
     ("lib", &[]),
     ("exit", &[]),
@@ -33,6 +33,7 @@ const EDGES: [(&str, &[&str]); 17] = [
             "report",
             "run",
             "stack",
+            "verify",
         ],
     ),
     // * the report of one experiment is built where its last phase ends.
@@ -43,6 +44,8 @@ const EDGES: [(&str, &[&str]); 17] = [
     // * what a direct read of a store found is the ledger's input.
     ("component", &["cluster", "ledger", "model"]),
     ("stack", &["cluster", "model", "provider"]),
+    // * asks the components and the cluster, like a probe, and judges, like a check.
+    ("verify", &["cluster", "component", "model"]),
     ("provider", &["cluster", "model"]),
     ("cluster", &["model"]),
     ("fault", &["model"]),

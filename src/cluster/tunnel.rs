@@ -50,6 +50,12 @@ impl Dialer {
         Self { forward: Some(client) }
     }
 
+    /// Pods and services are reached at their own addresses.
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        self.forward.is_none()
+    }
+
     /// Connects within the deadline.
     ///
     /// # Errors

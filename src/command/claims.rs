@@ -70,6 +70,10 @@ fn words(standing: &Standing) -> (String, String) {
             let providers: Vec<&str> = providers.iter().map(String::as_str).collect();
             (format!("proven on {}", providers.join(", ")), by.join(", "))
         }
+        Standing::Partly { by, open } => {
+            let open = if open.is_empty() { "more".to_owned() } else { open.join(", ") };
+            (format!("partly proven, open: {open}"), by.join(", "))
+        }
         Standing::Built => ("built, not proven".to_owned(), String::new()),
         Standing::NotBuilt { missing } => ("not yet".to_owned(), format!("lacks {}", missing.join(", "))),
     }

@@ -149,7 +149,7 @@ async fn dispatch(cli: &Cli) -> CommandResult {
         Command::Run(args) => run::execute(global, args).await,
         Command::Revert(args) => revert::execute(global, args).await,
         Command::Claims(args) => claims::execute(global, args),
-        Command::Verify => verify::execute(global).await,
+        Command::Verify(args) => verify::execute(global, args).await,
         Command::Report(args) => report::execute(global, args).await,
         Command::List(args) => list::execute(global, args).await,
         Command::Doctor(args) => doctor::execute(global, args).await,

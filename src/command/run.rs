@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::model::{Event, ExperimentReport, Report, RunId, Seed, Verdict};
 use crate::report;
 use crate::run::{Context, LiveLoad, LiveWorld, Recorder, RunClock, Settings, Stop, World, run_experiment};
+use crate::stack;
 
 pub async fn execute(global: &Global, args: &RunArgs) -> CommandResult {
     // Everything that can be wrong in a file is found before anything is touched.
@@ -46,10 +47,13 @@ async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandR
     stop.on_signals().map_err(|error| Failure::new(Exit::Internal, error))?;
     let started_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     let mut experiments = Vec::with_capacity(loaded.len());
+    let absent = stack::not_run_here(&session.client).await;
+    let absent = absent.map_err(|error| Failure::new(Exit::SetUp, error))?;
     let summary = |experiments: Vec<ExperimentReport>, wanted: usize| {
         let ran = experiments.len();
         let mut report =
             report::run(run.clone(), seed, session.label.clone(), started_at.clone(), experiments);
+        report.not_run_here.clone_from(&absent);
         if ran < wanted {
             // One that was not run proves nothing.
             report.verdict = report.verdict.max(Verdict::Inconclusive);

@@ -104,14 +104,24 @@ impl Session {
         self.world_with(agent_image.unwrap_or_default()).await
     }
 
-    async fn world_with(&self, agent_image: String) -> Result<LiveWorld, Failure> {
+    /// The platform's own user of the database.
+    pub async fn credentials(&self) -> Result<Credentials, Failure> {
         let password = read_password(&self.client, "database-password").await.map_err(|error| {
             Failure::new(Exit::SetUp, error).hint("the stack does not stand: `mettle up` brings it up")
         })?;
-        let credentials =
-            Credentials { user: "ai_user".to_owned(), database: "ai_platform".to_owned(), password };
+        Ok(Credentials { user: "ai_user".to_owned(), database: "ai_platform".to_owned(), password })
+    }
+
+    /// How pods are reached from here.
+    pub fn dialer(&self) -> Dialer {
         let local = self.handle.kind == ProviderKind::Local;
-        let dialer = if local { Dialer::direct() } else { Dialer::forwarding(self.client.clone()) };
+        if local { Dialer::direct() } else { Dialer::forwarding(self.client.clone()) }
+    }
+
+    async fn world_with(&self, agent_image: String) -> Result<LiveWorld, Failure> {
+        let credentials = self.credentials().await?;
+        let dialer = self.dialer();
+        let local = self.handle.kind == ProviderKind::Local;
         let power: Option<Arc<dyn NodePower>> =
             local.then(|| Arc::new(LocalPower(self.handle.clone())) as Arc<dyn NodePower>);
         let applier = Applier::new(self.client.clone(), power, agent_image);

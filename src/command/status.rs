@@ -1,30 +1,89 @@
 //! `mettle status`.
 
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
 use tabled::builder::Builder;
 use tabled::settings::Style;
 use tokio::task::spawn_blocking;
 
 use crate::cli::{Global, ProviderKind};
+use crate::cluster;
 use crate::command::{CommandResult, Failure, provider_failure};
 use crate::exit::Exit;
 use crate::provider::error::ProviderError;
 use crate::provider::local::layout::Layout;
 use crate::provider::local::node::NodeState;
 use crate::provider::local::status::{self, ClusterStatus, MemberStatus};
+use crate::stack;
 
 pub async fn execute(global: &Global) -> CommandResult {
     if global.cluster != ProviderKind::Local {
         return Err(provider_failure(ProviderError::NotWritten("kind, k3d, current: their status")));
     }
     let name = global.name.clone();
-    let found = spawn_blocking(move || read(&name)).await;
-    let found = found.map_err(|error| Failure::new(Exit::Internal, error))?.map_err(provider_failure)?;
+    let found = spawn_blocking(move || measured(&name)).await;
+    let (found, cost) =
+        found.map_err(|error| Failure::new(Exit::Internal, error))?.map_err(provider_failure)?;
+    let absent = absent(&found).await;
     if global.json {
-        println!("{:#}", serde_json::json!(found));
-    } else {
-        print(&found);
+        let mut value = serde_json::json!(found);
+        value["cost"] = serde_json::json!(cost);
+        value["not_run_here"] = serde_json::json!(absent);
+        println!("{value:#}");
+        return Ok(Exit::Pass);
+    }
+    print(&found);
+    println!(
+        "cost now: {:.2} cores (Kubernetes {:.2}, pods {:.2}, over {} s), {:.1} GiB resident (shared pages counted in each process)",
+        cost.kubernetes_cores + cost.pods_cores,
+        cost.kubernetes_cores,
+        cost.pods_cores,
+        WINDOW.as_secs(),
+        found.memory_bytes as f64 / f64::from(1 << 30),
+    );
+    for part in absent.iter().flatten() {
+        println!("{part}: not run here");
     }
     Ok(Exit::Pass)
+}
+
+/// Long enough for a figure with two digits, short enough to wait for.
+const WINDOW: Duration = Duration::from_secs(3);
+
+/// Processor cores in use, over the window.
+#[derive(serde::Serialize)]
+struct Cost {
+    kubernetes_cores: f64,
+    pods_cores: f64,
+}
+
+fn measured(name: &str) -> Result<(ClusterStatus, Cost), ProviderError> {
+    let before = read(name)?;
+    let started = Instant::now();
+    let bar = ProgressBar::new_spinner().with_message("measuring what it costs");
+    bar.enable_steady_tick(Duration::from_millis(200));
+    std::thread::sleep(WINDOW);
+    let after = read(name)?;
+    bar.finish_and_clear();
+    let seconds = started.elapsed().as_secs_f64();
+    // A process that ended in between takes its time with it.
+    let cores = |before: f64, after: f64| ((after - before) / seconds).max(0.0);
+    let cost = Cost {
+        kubernetes_cores: cores(before.kubernetes_cpu_seconds, after.kubernetes_cpu_seconds),
+        pods_cores: cores(before.pods_cpu_seconds, after.pods_cpu_seconds),
+    };
+    Ok((after, cost))
+}
+
+/// What the guide has and this stack has not; absent when no stack stands, or its API does not answer.
+async fn absent(cluster: &ClusterStatus) -> Option<Vec<String>> {
+    let client = cluster::connect(&cluster.kubeconfig).await.ok()?;
+    let rows = tokio::time::timeout(Duration::from_secs(5), stack::rows(&client)).await.ok()?.ok()?;
+    if rows.is_empty() {
+        return None;
+    }
+    stack::not_run_here(&client).await.ok()
 }
 
 fn read(name: &str) -> Result<ClusterStatus, ProviderError> {
@@ -42,7 +101,6 @@ fn print(cluster: &ClusterStatus) {
         push(&mut table, member);
     }
     println!("{}", table.build().with(Style::blank()));
-    println!("memory of all processes: {}", mib(cluster.memory_bytes));
     let mut sources: Vec<(String, &str)> =
         cluster.programs.iter().map(|(name, program)| (program.source.clone(), name.as_str())).collect();
     sources.sort();

@@ -1,74 +1,173 @@
-//! `mettle verify`: is the stack healthy, one row a workload and a probe's look at each component.
+//! `mettle verify`: is the stack what the guide promises? One row a check, an exit code for all.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
 use tabled::builder::Builder;
-use tabled::settings::Style;
+use tabled::settings::object::Columns;
+use tabled::settings::{Style, Width};
 
-use crate::cli::Global;
-use crate::command::{CommandResult, Failure, session};
+use crate::cli::{Global, VerifyArgs};
+use crate::command::session::Session;
+use crate::command::{CommandResult, Failure, files, session};
 use crate::exit::Exit;
-use crate::model::Component;
+use crate::model::{
+    ExperimentReport, Finding, RecoveryPhases, Report, RunId, RunOutcome, Seed, Verdict, WindowReports,
+};
+use crate::report;
 use crate::run::World;
-use crate::stack::rows;
+use crate::stack::{self, NAMESPACE};
+use crate::verify::{self, Row, Section, Seen, Site};
 
-#[derive(serde::Serialize)]
-struct Check {
-    what: String,
-    healthy: bool,
-    detail: String,
+const ACCESS: &str = "stack/access.yaml";
+const TICK: Duration = Duration::from_millis(200);
+
+pub async fn execute(global: &Global, args: &VerifyArgs) -> CommandResult {
+    let session = session::open(global).await?;
+    let started_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let rows = look(&session, args.deep).await?;
+    let absent = stack::not_run_here(&session.client).await.map_err(set_up)?;
+    if global.json {
+        println!("{}", serde_json::to_string_pretty(&rows).map_err(anyhow::Error::from)?);
+    } else {
+        print(&rows);
+    }
+    if let Some(out) = &args.out {
+        write(out, &session.label, started_at, &rows, &absent)?;
+        eprintln!("mettle: report in {}", out.display());
+    }
+    // The absent parts are told, and fail nothing: nobody claims them here.
+    for part in absent {
+        eprintln!("{part}: not run here");
+    }
+    Ok(match Verdict::worst(rows.iter().map(|row| row.finding.verdict)) {
+        Verdict::Pass => Exit::Pass,
+        Verdict::Fail => Exit::Fail,
+        Verdict::Inconclusive => Exit::Inconclusive,
+    })
 }
 
-pub async fn execute(global: &Global) -> CommandResult {
-    let session = session::open(global).await?;
-    let set_up = |error| Failure::new(Exit::SetUp, anyhow::Error::new(error));
-    let mut checks: Vec<Check> = rows(&session.client)
-        .await
-        .map_err(set_up)?
-        .into_iter()
-        .map(|row| Check {
-            healthy: row.is_ready(),
-            detail: format!("{}/{} ready", row.ready, row.desired),
-            what: row.workload,
-        })
-        .collect();
-    if checks.is_empty() {
-        let error = anyhow::anyhow!("no workload stands in namespace {}", crate::stack::NAMESPACE);
-        return Err(Failure::new(Exit::SetUp, error).hint("`mettle up` brings the stack up"));
+fn set_up(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::new(Exit::SetUp, error)
+}
+
+async fn look(session: &Session, deep: bool) -> Result<Vec<Row>, Failure> {
+    let workloads = stack::rows(&session.client).await.map_err(set_up)?;
+    if workloads.is_empty() {
+        let error = anyhow::anyhow!("no workload stands in namespace {NAMESPACE}");
+        return Err(set_up(error).hint("`mettle up` brings the stack up"));
     }
+    let bar = ProgressBar::new_spinner();
+    bar.enable_steady_tick(TICK);
+    bar.set_message("reading the stack");
+    let mut rows: Vec<Row> = workloads.iter().map(workload).collect();
     let world = session.world().await?;
-    let snapshot = world.snapshot().await.map_err(|error| Failure::new(Exit::SetUp, error))?;
-    checks.extend(snapshot.nodes.iter().map(|node| Check {
-        what: format!("Node/{}", node.name),
-        healthy: node.ready,
-        detail: if node.ready { "Ready".to_owned() } else { "not Ready".to_owned() },
-    }));
-    // A member whose servers do not agree on its role, or say nothing, has none.
-    let members = snapshot.pods.iter().filter_map(|pod| match pod.component? {
-        component @ (Component::Postgres | Component::Redis) => Some((component, pod)),
-        _ => None,
-    });
-    checks.extend(members.map(|(component, pod)| {
-        let fact = snapshot.roles.iter().find(|fact| fact.pod == pod.name);
-        let detail = fact.map(|fact| format!("{} ({})", fact.role.as_str(), fact.source));
-        Check {
-            what: format!("{component} {}", pod.name),
-            healthy: fact.is_some(),
-            detail: detail.unwrap_or_else(|| "no role can be confirmed".to_owned()),
-        }
-    }));
-    let healthy = checks.iter().all(|check| check.healthy);
-    if global.json {
-        println!("{}", serde_json::to_string_pretty(&checks).map_err(anyhow::Error::from)?);
-    } else {
-        let mut table = Builder::default();
-        table.push_record(["what", "healthy", "detail"]);
-        for check in &checks {
-            table.push_record([
-                check.what.as_str(),
-                if check.healthy { "yes" } else { "NO" },
-                check.detail.as_str(),
-            ]);
-        }
-        println!("{}", table.build().with(Style::sharp()));
+    let snapshot = world.snapshot().await.map_err(set_up)?;
+    rows.extend(verify::members::rows(&snapshot));
+    let seen = Seen::read(&session.client, NAMESPACE).await.map_err(set_up)?;
+    let site = Site {
+        client: session.client.clone(),
+        dialer: session.dialer(),
+        credentials: session.credentials().await?,
+        namespace: NAMESPACE.to_owned(),
+        access: files::home().join(ACCESS),
+    };
+    bar.set_message("asking the gateway, prometheus and the API");
+    rows.extend(verify::look(&site, &seen).await);
+    if deep {
+        bar.set_message("using the stack: journeys, refused pods, 2000 sessions");
+        rows.extend(verify::use_it(&site, &seen).await);
     }
-    Ok(if healthy { Exit::Pass } else { Exit::Fail })
+    bar.finish_and_clear();
+    rows.sort_by_key(|row| row.section);
+    Ok(rows)
+}
+
+fn workload(row: &stack::Row) -> Row {
+    let verdict = if row.is_ready() { Verdict::Pass } else { Verdict::Fail };
+    let finding = Finding::new(row.workload.clone(), verdict, format!("{}/{} ready", row.ready, row.desired));
+    Row::new(Section::Pods, &["D4"], finding)
+}
+
+fn print(rows: &[Row]) {
+    let mut table = Builder::default();
+    table.push_record(["what", "claims", "verdict", "seen"]);
+    for row in rows {
+        let verdict = match row.finding.verdict {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "FAIL",
+            Verdict::Inconclusive => "inconclusive",
+        };
+        let seen: String = row.finding.reason.chars().take(400).collect();
+        table.push_record([&row.finding.check, &row.claims.join(" "), verdict, &seen]);
+    }
+    let mut table = table.build();
+    table.with(Style::sharp());
+    table.modify(Columns::one(0), Width::wrap(52).keep_words(true));
+    table.modify(Columns::one(3), Width::wrap(70).keep_words(true));
+    println!("{table}");
+    let count = |verdict| rows.iter().filter(|row| row.finding.verdict == verdict).count();
+    println!(
+        "{} rows: {} pass, {} fail, {} inconclusive",
+        rows.len(),
+        count(Verdict::Pass),
+        count(Verdict::Fail),
+        count(Verdict::Inconclusive)
+    );
+}
+
+/// A report like a run's: a claim is proven by all rows that speak for it, or by none.
+fn write(
+    out: &Path,
+    cluster: &str,
+    started_at: String,
+    rows: &[Row],
+    absent: &[String],
+) -> Result<(), Failure> {
+    std::fs::create_dir_all(out).map_err(set_up)?;
+    let claims: BTreeSet<&String> = rows.iter().flat_map(|row| &row.claims).collect();
+    let experiments: Vec<ExperimentReport> =
+        claims.into_iter().map(|claim| experiment(claim, rows)).collect();
+    let run = RunId(format!("v{:x}", chrono::Utc::now().timestamp()));
+    let mut report: Report = report::run(run, Seed(0), cluster.to_owned(), started_at, experiments);
+    report.not_run_here = absent.to_vec();
+    report::write(out, &report).map(drop).map_err(set_up)
+}
+
+fn experiment(claim: &str, rows: &[Row]) -> ExperimentReport {
+    let about = rows.iter().filter(|row| row.claims.iter().any(|one| one == claim));
+    let findings: Vec<Finding> = about.map(|row| row.finding.clone()).collect();
+    ExperimentReport {
+        name: format!("verify {claim}"),
+        proves: vec![claim.to_owned()],
+        verdict: Verdict::worst(findings.iter().map(|finding| finding.verdict)),
+        outcome: RunOutcome::Completed,
+        seed: Seed(0),
+        findings,
+        faults: Vec::new(),
+        windows: WindowReports::default(),
+        recovery_ms: RecoveryPhases::default(),
+        ledger: BTreeMap::new(),
+        residue: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_as_good_as_its_worst_row() {
+        let row = |claims: &[&str], verdict| Row::new(Section::Pods, claims, Finding::new("x", verdict, "y"));
+        let rows = [
+            row(&["R1", "D4"], Verdict::Pass),
+            row(&["R1"], Verdict::Inconclusive),
+            row(&["D4"], Verdict::Pass),
+        ];
+        assert_eq!(experiment("R1", &rows).verdict, Verdict::Inconclusive);
+        assert_eq!(experiment("D4", &rows).verdict, Verdict::Pass);
+        assert_eq!(experiment("D4", &rows).findings.len(), 2);
+    }
 }

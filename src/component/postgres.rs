@@ -146,7 +146,7 @@ async fn confirmed(
     }
 }
 
-async fn connect(
+pub(super) async fn connect(
     dialer: &Dialer,
     pod: &PodAddress,
     credentials: &Credentials,

@@ -42,4 +42,4 @@ pub use operations::read_operations;
 pub use parent::{Ended, LoadChild};
 pub use protocol::{Line, Totals};
 pub use script::Script;
-pub use spec::{ChildLimits, ChildSpec};
+pub use spec::{ChildLimits, ChildSpec, Tls};

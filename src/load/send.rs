@@ -42,7 +42,13 @@ pub struct Done {
 /// # Errors
 /// When the TLS backend cannot be set up.
 pub fn client(spec: &ChildSpec, lanes: usize) -> Result<reqwest::Client, LoadError> {
-    reqwest::Client::builder()
+    let mut builder = reqwest::Client::builder();
+    if let Some(tls) = &spec.tls {
+        let authority =
+            reqwest::Certificate::from_pem(tls.authority_pem.as_bytes()).map_err(LoadError::Client)?;
+        builder = builder.tls_certs_only([authority]).resolve(&tls.name, tls.address);
+    }
+    builder
         .user_agent(concat!("mettle/", env!("CARGO_PKG_VERSION")))
         .no_proxy()
         .no_gzip()

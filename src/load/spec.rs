@@ -18,8 +18,11 @@ const LANES_MIN: usize = 16;
 #[serde(deny_unknown_fields)]
 pub struct ChildSpec {
     pub scenario: Scenario,
-    /// `http://address:port`, without a path.
+    /// `http://address:port` or `https://name:port`, without a path.
     pub base_url: String,
+    /// Of an `https` base: where the name is, and whom to trust.
+    #[serde(default)]
+    pub tls: Option<Tls>,
     pub users: u32,
     /// Requests in flight at once, at most. Absent: enough for every user to wait for a full timeout.
     #[serde(default)]
@@ -32,6 +35,15 @@ pub struct ChildSpec {
     pub operations_path: PathBuf,
     #[serde(default)]
     pub limits: ChildLimits,
+}
+
+/// How a service is reached by TLS. Its certificate is checked against this authority and the name in the URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub name: String,
+    pub address: std::net::SocketAddr,
+    pub authority_pem: String,
 }
 
 /// Ends that hold even if nobody says stop.
@@ -83,6 +95,9 @@ impl ChildSpec {
         if !rest.is_some_and(|rest| !rest.is_empty() && !rest.contains('/')) {
             return bad("base_url", "must be http://address:port without a path".to_owned());
         }
+        if self.base_url.starts_with("https://") != self.tls.is_some() {
+            return bad("tls", "is for an https base_url, and needed there".to_owned());
+        }
         // An operation id is at most 64 characters: the run's id, a dash, and up to 20 digits.
         let run = &self.run.0;
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -120,6 +135,7 @@ pub(super) mod tests {
         ChildSpec {
             scenario: parse_yaml(Path::new("s.yaml"), scenario).expect("test scenario"),
             base_url: "http://127.0.0.1:1".to_owned(),
+            tls: None,
             users: 120,
             lanes: None,
             seed: Seed(7),
@@ -151,6 +167,7 @@ pub(super) mod tests {
             (ChildSpec { lanes: Some(100_000), ..good.clone() }, "lanes"),
             (ChildSpec { base_url: "ftp://x".into(), ..good.clone() }, "base_url"),
             (ChildSpec { base_url: "http://x/path".into(), ..good.clone() }, "base_url"),
+            (ChildSpec { base_url: "https://x".into(), ..good.clone() }, "tls"),
             (ChildSpec { run: RunId("Upper".into()), ..good.clone() }, "run"),
             (ChildSpec { run: RunId("x".repeat(43)), ..good.clone() }, "run"),
         ];

@@ -13,4 +13,7 @@ pub struct Claim {
     pub file: String,
     /// Components that must stand for it; none for promises about the whole.
     pub components: Vec<String>,
+    /// What must all be proven for the promise to be; each is named as `ID/part`. Empty: one proof is enough.
+    #[serde(default)]
+    pub parts: Vec<String>,
 }

@@ -20,6 +20,9 @@ pub struct Report {
     /// Wall clock, RFC 3339; for people only, every judgement is on the monotonic clock.
     pub started_at: String,
     pub experiments: Vec<ExperimentReport>,
+    /// Parts of the guide that this cluster does not run, since their images cannot be had there.
+    #[serde(default)]
+    pub not_run_here: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

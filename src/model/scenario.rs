@@ -17,6 +17,10 @@ pub struct Scenario {
     pub description: String,
     /// `namespace/service:port` that the journeys go to.
     pub service: String,
+    /// Secret of the service's namespace whose `ca.crt` signed the service's certificate. With it requests go over
+    /// TLS, and nothing else is trusted.
+    #[serde(default)]
+    pub authority: Option<String>,
     /// Time between two steps of one logical user, exponentially distributed.
     pub think: Think,
     #[serde(default = "timeout_default")]

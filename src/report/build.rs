@@ -80,6 +80,7 @@ pub fn run(
         mettle_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at,
         experiments,
+        not_run_here: Vec::new(),
     }
 }
 

@@ -14,6 +14,8 @@ pub enum Standing {
     Failed { by: Vec<String> },
     /// A run passed, on these providers.
     Proven { providers: BTreeSet<String>, by: Vec<String> },
+    /// Some of its parts are proven, and none failed.
+    Partly { by: Vec<String>, open: Vec<String> },
     /// It is in the stack; no report that was read proves it.
     Built,
     /// These components, or its file, are not in the stack.
@@ -60,7 +62,9 @@ fn standing(
     if !missing.is_empty() {
         return Standing::NotBuilt { missing };
     }
-    let about = newest.iter().filter(|(_, (_, _, proves))| proves.contains(&claim.id));
+    let prefix = format!("{}/", claim.id);
+    let is_about = |proved: &String| *proved == claim.id || proved.starts_with(&prefix);
+    let about = newest.iter().filter(|(_, (_, _, proves))| proves.iter().any(is_about));
     let (passed, failed): (Vec<_>, Vec<_>) =
         about.partition(|(_, (_, verdict, _))| *verdict == Verdict::Pass);
     if !failed.is_empty() {
@@ -69,6 +73,16 @@ fn standing(
     }
     if passed.is_empty() {
         return Standing::Built;
+    }
+    let proves =
+        |wanted: &str| passed.iter().any(|(_, (_, _, proves))| proves.iter().any(|one| one == wanted));
+    let open: Vec<String> =
+        claim.parts.iter().filter(|part| !proves(&format!("{prefix}{part}"))).cloned().collect();
+    // An experiment that names the whole promise has proven the whole of it.
+    let whole = proves(&claim.id);
+    if !whole && (!open.is_empty() || claim.parts.is_empty()) {
+        let by = passed.iter().map(|((experiment, _), _)| (*experiment).to_owned()).collect();
+        return Standing::Partly { by, open };
     }
     Standing::Proven {
         providers: passed.iter().map(|((_, provider), _)| (*provider).to_owned()).collect(),
@@ -82,7 +96,13 @@ mod tests {
 
     fn claim(id: &str, components: &[&str]) -> Claim {
         let components = components.iter().map(|name| (*name).to_owned()).collect();
-        Claim { id: id.to_owned(), promise: String::new(), file: "a.yaml".to_owned(), components }
+        Claim {
+            id: id.to_owned(),
+            promise: String::new(),
+            file: "a.yaml".to_owned(),
+            components,
+            parts: Vec::new(),
+        }
     }
 
     fn inventory() -> Inventory {
@@ -113,6 +133,26 @@ mod tests {
         assert_eq!(of(&[stopped]), Standing::Built);
         let proven = of(&[report("local", "1", Verdict::Pass), report("kind", "1", Verdict::Pass)]);
         assert!(matches!(proven, Standing::Proven { providers, .. } if providers.len() == 2));
+    }
+
+    #[test]
+    fn a_part_proves_a_part() {
+        let mut claim = claim("R1", &["redis"]);
+        claim.parts = vec!["spec".to_owned(), "scales".to_owned()];
+        let part = |part: &str| {
+            let mut report = report("local", "1", Verdict::Pass);
+            report.experiments[0].name = part.to_owned();
+            report.experiments[0].proves = vec![format!("R1/{part}")];
+            report
+        };
+        let judge =
+            |reports: &[Report]| standings(std::slice::from_ref(&claim), &inventory(), reports).remove(0);
+        assert!(matches!(judge(&[part("spec")]), Standing::Partly { open, .. } if open == ["scales"]));
+        assert!(matches!(judge(&[part("spec"), part("scales")]), Standing::Proven { .. }));
+        assert!(matches!(judge(&[report("local", "1", Verdict::Pass)]), Standing::Proven { .. }));
+        let mut broken = part("scales");
+        broken.experiments[0].verdict = Verdict::Fail;
+        assert!(matches!(judge(&[part("spec"), broken]), Standing::Failed { .. }));
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub fn render(report: &Report, exit_meaning: &str) -> String {
         report.cluster,
         outcome(&report.outcome)
     );
+    if !report.not_run_here.is_empty() {
+        let _ = writeln!(text, "not run here: {}", report.not_run_here.join(", "));
+    }
     let _ = writeln!(text, "verdict: {} · {exit_meaning}", report.verdict.as_str());
     text
 }

@@ -1,13 +1,14 @@
 //! The goose child process as a [`Load`].
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::{Api, Client};
 
 use super::{Load, LoadStart, Recorder, RunningLoad, WorldError};
-use crate::load::{ChildLimits, ChildSpec, LoadChild, LoadError, read_operations};
+use crate::load::{ChildLimits, ChildSpec, LoadChild, LoadError, Tls, read_operations};
 use crate::model::{Fact, Operation};
 
 const PREPARED_DEADLINE: Duration = Duration::from_secs(45);
@@ -24,7 +25,7 @@ impl LiveLoad {
     }
 
     /// Not by way of the API server: its loss must not look like the stack's.
-    async fn base_url(&self, start: &LoadStart) -> Result<String, WorldError> {
+    async fn base_url(&self, start: &LoadStart) -> Result<(String, Option<Tls>), WorldError> {
         let Some((namespace, name, port)) = start.scenario.service_parts() else {
             return Err(WorldError::new(format!(
                 "service {} is not namespace/service:port",
@@ -37,10 +38,28 @@ impl LiveLoad {
             WorldError::because(format!("failed to read service {namespace}/{name}"), error)
         })?;
         let address = service.spec.and_then(|spec| spec.cluster_ip).filter(|address| address != "None");
-        match address {
-            Some(address) => Ok(format!("http://{address}:{port}")),
-            None => Err(WorldError::new(format!("service {namespace}/{name} has no cluster address"))),
-        }
+        let Some(address) = address else {
+            return Err(WorldError::new(format!("service {namespace}/{name} has no cluster address")));
+        };
+        let Some(authority) = &start.scenario.authority else {
+            return Ok((format!("http://{address}:{port}"), None));
+        };
+        let socket = format!("{address}:{port}").parse::<SocketAddr>();
+        let address =
+            socket.map_err(|error| WorldError::because(format!("{address}:{port} is no address"), error))?;
+        let authority_pem = self.authority(namespace, authority).await?;
+        let name = format!("{name}.{namespace}.svc");
+        Ok((format!("https://{name}:{port}"), Some(Tls { name, address, authority_pem })))
+    }
+
+    async fn authority(&self, namespace: &str, name: &str) -> Result<String, WorldError> {
+        let secrets = Api::<Secret>::namespaced(self.client.clone(), namespace);
+        let secret = secrets.get(name).await.map_err(|error| {
+            WorldError::because(format!("failed to read the authority in secret {namespace}/{name}"), error)
+        })?;
+        let pem = secret.data.and_then(|mut data| data.remove("ca.crt"));
+        pem.and_then(|bytes| String::from_utf8(bytes.0).ok())
+            .ok_or_else(|| WorldError::new(format!("secret {namespace}/{name} has no ca.crt")))
     }
 }
 
@@ -53,8 +72,10 @@ impl Load for LiveLoad {
 
     async fn start(&self, start: LoadStart, recorder: Recorder) -> Result<Running, WorldError> {
         let operations_path = start.out.join("operations.jsonl");
+        let (base_url, tls) = self.base_url(&start).await?;
         let spec = ChildSpec {
-            base_url: self.base_url(&start).await?,
+            base_url,
+            tls,
             scenario: start.scenario,
             users: start.load.users,
             lanes: start.load.lanes.map(|lanes| lanes as usize),

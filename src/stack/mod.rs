@@ -1,5 +1,6 @@
 //! The system under test: its manifests, the order in which they stand up, and what holds them up when they do not.
 
+mod absent;
 mod apply;
 mod certificate;
 mod parts;
@@ -8,6 +9,7 @@ mod render;
 mod secret;
 mod up;
 
+pub use absent::not_run_here;
 pub use parts::{Parts, images, inventory};
 pub use ready::{Row, rows};
 pub use render::{Images, RenderError};

@@ -162,6 +162,7 @@ impl Run {
         let spec = ChildSpec {
             scenario: parse_yaml(Path::new("test.yaml"), scenario).expect("test scenario"),
             base_url: base_url.to_owned(),
+            tls: None,
             users,
             lanes: None,
             seed: Seed(42),

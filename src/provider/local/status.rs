@@ -23,6 +23,9 @@ pub struct ClusterStatus {
     pub api_ready: bool,
     pub members: Vec<MemberStatus>,
     pub memory_bytes: u64,
+    /// Processor time that all processes have used so far, s: Kubernetes', and the pods'.
+    pub kubernetes_cpu_seconds: f64,
+    pub pods_cpu_seconds: f64,
     pub programs: BTreeMap<String, Program>,
 }
 
@@ -35,6 +38,7 @@ pub struct MemberStatus {
     pub processes: Vec<ProcessStatus>,
     /// Pods' processes, all together.
     pub pods_memory_bytes: u64,
+    pub pods_cpu_seconds: f64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -59,6 +63,9 @@ pub fn status(layout: &Layout) -> Result<Option<ClusterStatus>> {
         .iter()
         .map(|one| one.pods_memory_bytes + one.processes.iter().map(|p| p.memory_bytes).sum::<u64>())
         .sum();
+    let of_kubernetes = members.iter().flat_map(|one| &one.processes).map(|process| process.cpu_seconds);
+    let kubernetes_cpu_seconds = of_kubernetes.sum();
+    let pods_cpu_seconds = members.iter().map(|one| one.pods_cpu_seconds).sum();
     Ok(Some(ClusterStatus {
         name: record.name,
         kubernetes: record.kubernetes,
@@ -67,6 +74,8 @@ pub fn status(layout: &Layout) -> Result<Option<ClusterStatus>> {
         api_ready,
         members,
         memory_bytes,
+        kubernetes_cpu_seconds,
+        pods_cpu_seconds,
         programs: record.programs,
     }))
 }
@@ -104,8 +113,12 @@ fn member(layout: &Layout, name: &str, ready: Option<bool>) -> Result<MemberStat
         })
         .collect();
     let pods = processes::in_cgroup(&layout.node_cgroup(name));
-    let pods_memory_bytes = pods.into_iter().filter_map(processes::usage).map(|(bytes, _)| bytes).sum();
-    Ok(MemberStatus { name: name.to_owned(), power, ready, processes, pods_memory_bytes })
+    let (mut pods_memory_bytes, mut pods_cpu_seconds) = (0, 0.0);
+    for (bytes, seconds) in pods.into_iter().filter_map(processes::usage) {
+        pods_memory_bytes += bytes;
+        pods_cpu_seconds += seconds;
+    }
+    Ok(MemberStatus { name: name.to_owned(), power, ready, processes, pods_memory_bytes, pods_cpu_seconds })
 }
 
 /// Where the members' logs are, for a person who wants to know more.

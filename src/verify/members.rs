@@ -1,0 +1,107 @@
+//! Nodes, workloads and the members of the stores, by their own word.
+
+use super::{Row, Section, all_of};
+use crate::model::{Component, Finding, Role, Snapshot, Verdict};
+
+#[must_use]
+pub fn rows(snapshot: &Snapshot) -> Vec<Row> {
+    let mut rows = vec![Row::new(Section::Nodes, &["D4"], nodes(snapshot))];
+    // A member whose servers do not agree on its role, or say nothing, has none.
+    for pod in &snapshot.pods {
+        let Some(component @ (Component::Postgres | Component::Redis)) = pod.component else { continue };
+        let fact = snapshot.roles.iter().find(|fact| fact.pod == pod.name);
+        let check = format!("{component} {}", pod.name);
+        let finding = match fact {
+            Some(fact) => {
+                Finding::new(check, Verdict::Pass, format!("{} ({})", fact.role.as_str(), fact.source))
+            }
+            None => Finding::new(check, Verdict::Fail, "no role can be confirmed"),
+        };
+        rows.push(Row::new(Section::Members, &["D4"], finding));
+    }
+    rows.push(Row::new(Section::Members, &["R1"], apart(snapshot)));
+    rows
+}
+
+fn nodes(snapshot: &Snapshot) -> Finding {
+    let wrong =
+        snapshot.nodes.iter().filter(|node| !node.ready).map(|node| format!("{} is not Ready", node.name));
+    all_of("every node is Ready", snapshot.nodes.len(), "nodes", wrong.collect())
+}
+
+/// A replica on its primary's node is lost with it.
+fn apart(snapshot: &Snapshot) -> Finding {
+    let node = |pod: &str| {
+        let pod = snapshot.pods.iter().find(|one| one.name == pod)?;
+        pod.node.as_deref()
+    };
+    let redis: Vec<_> = snapshot.roles.iter().filter(|fact| fact.component == Component::Redis).collect();
+    let replicas: Vec<_> = redis.iter().filter(|fact| fact.role == Role::Replica).collect();
+    let mut wrong = Vec::new();
+    for replica in &replicas {
+        let primary = redis.iter().find(|fact| fact.role == Role::Primary && fact.slots == replica.slots);
+        match primary {
+            None => wrong.push(format!("{} replicates nobody", replica.pod)),
+            Some(primary) if node(&primary.pod) == node(&replica.pod) => {
+                wrong.push(format!("{} is on the node of its primary {}", replica.pod, primary.pod));
+            }
+            Some(_) => {}
+        }
+    }
+    all_of("redis: replicas are on other nodes than their primaries", replicas.len(), "replicas", wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RoleFact;
+    use crate::model::Verdict::{Fail, Inconclusive, Pass};
+
+    fn snapshot(replica_node: &str, replica_slots: u16) -> Snapshot {
+        let pod = |name: &str, node: &str| -> crate::model::PodInfo {
+            serde_json::from_value(serde_json::json!({
+                "namespace": "n", "name": name, "uid": "u", "node": node, "ip": null, "ready": true,
+                "terminating": false, "labels": {}, "component": "redis", "controller": null, "containers": {} }))
+            .unwrap()
+        };
+        let fact = |pod: &str, role, low| RoleFact {
+            component: Component::Redis,
+            role,
+            pod: pod.to_owned(),
+            slots: vec![(low, 10)],
+            source: String::new(),
+        };
+        Snapshot {
+            pods: vec![pod("a", "n1"), pod("b", replica_node)],
+            roles: vec![fact("a", Role::Primary, 0), fact("b", Role::Replica, replica_slots)],
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn a_replica_beside_its_primary_fails() {
+        assert_eq!(apart(&snapshot("n2", 0)).verdict, Pass);
+        assert_eq!(apart(&snapshot("n1", 0)).verdict, Fail);
+        assert_eq!(apart(&snapshot("n2", 5)).verdict, Fail);
+        assert_eq!(apart(&Snapshot::default()).verdict, Inconclusive);
+        assert_eq!(nodes(&Snapshot::default()).verdict, Inconclusive);
+    }
+
+    #[test]
+    fn a_member_without_a_confirmed_role_fails() {
+        let mut one = snapshot("n2", 0);
+        assert!(
+            rows(&one)
+                .iter()
+                .filter(|row| row.finding.check.starts_with("redis "))
+                .all(|row| row.finding.verdict == Pass)
+        );
+        one.roles.clear();
+        assert!(
+            rows(&one)
+                .iter()
+                .filter(|row| row.finding.check.starts_with("redis "))
+                .all(|row| row.finding.verdict == Fail)
+        );
+    }
+}
