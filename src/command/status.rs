@@ -5,7 +5,7 @@ use tabled::settings::Style;
 use tokio::task::spawn_blocking;
 
 use crate::cli::{Global, ProviderKind};
-use crate::command::{CommandResult, Failure, provider_failure};
+use crate::command::{CommandResult, Failure, elsewhere, provider_failure};
 use crate::exit::Exit;
 use crate::provider::error::ProviderError;
 use crate::provider::local::layout::Layout;
@@ -14,7 +14,7 @@ use crate::provider::local::status::{self, ClusterStatus, MemberStatus};
 
 pub async fn execute(global: &Global) -> CommandResult {
     if global.cluster != ProviderKind::Local {
-        return Err(provider_failure(ProviderError::NotWritten("kind, k3d, current: their status")));
+        return elsewhere::show(global).await;
     }
     let name = global.name.clone();
     let found = spawn_blocking(move || read(&name)).await;
