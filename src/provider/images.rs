@@ -87,6 +87,11 @@ impl Builder {
 
     fn build(self, context: &Path, dockerfile: &str, reference: &str, base: Option<&str>) -> Result<()> {
         let mut exec = self.command().arg("build").arg("--file").arg(context.join(dockerfile));
+        if self == Self::Docker {
+            // The package sources that the machine reaches, reached in its own way; `COPY --chmod` needs BuildKit,
+            // which an older Docker has only when it is asked for.
+            exec = exec.args(["--network", "host"]).env("DOCKER_BUILDKIT", "1");
+        }
         if let Some(base) = base {
             exec = exec.args(["--build-arg", &format!("BASE={base}")]);
         }
