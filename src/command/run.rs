@@ -20,7 +20,9 @@ pub async fn execute(global: &Global, args: &RunArgs) -> CommandResult {
     refuse_out(&args.out)?;
     if args.up {
         let components = args.components.clone();
-        let up = UpArgs { components, ..UpArgs::default() };
+        // How images come to a kubeconfig's cluster is no flag of `run`.
+        let registry = std::env::var("METTLE_IMAGE_REGISTRY").ok();
+        let up = UpArgs { components, registry, ..UpArgs::default() };
         up::execute(global, &up).await?;
     }
     let result = run_all(global, args, &loaded).await;

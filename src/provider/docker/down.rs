@@ -19,20 +19,26 @@ pub fn down(host: &Host, flavour: Flavour, name: &str) -> Result<bool> {
     let place = Place::new(host, flavour, name)?;
     engine::engine(host)?;
     let lock = place.lock(LOCK_PATIENCE)?;
+    let done = take(host, &place);
+    lock.remove()?;
+    done
+}
+
+fn take(host: &Host, place: &Place) -> Result<bool> {
+    let (flavour, name) = (place.flavour, place.name.as_str());
     let record = place.load()?;
     let containers = engine::containers(host, flavour, name)?;
     let stood = match standing(flavour, record.as_ref(), &containers) {
         Standing::Foreign(why) => return Err(foreign(flavour, name, why)),
         Standing::Nothing => false,
         Standing::Ours | Standing::HalfMade => {
-            delete(host, &place)?;
+            delete(host, place)?;
             true
         }
     };
     if record.is_some() {
         place.remove()?;
     }
-    lock.remove()?;
     Ok(stood || record.is_some())
 }
 

@@ -39,11 +39,13 @@ pub fn up(host: &Host, flavour: Flavour, options: &Options) -> Result<ClusterHan
     let place = Place::new(host, flavour, &options.name)?;
     engine::require(host, flavour)?;
     let lock = place.lock(LOCK_PATIENCE)?;
-    let record = settle(host, &place, options)?;
-    await_nodes(host, flavour, &record, READY_SECONDS)?;
-    load::load(host, &place, &record, &options.images)?;
+    let standing = settle(host, &place, options).and_then(|record| {
+        await_nodes(host, flavour, &record, READY_SECONDS)?;
+        load::load(host, &place, &record, &options.images)?;
+        Ok(place.handle(&record))
+    });
     lock.remove()?;
-    Ok(place.handle(&record))
+    standing
 }
 
 fn settle(host: &Host, place: &Place, options: &Options) -> Result<Record> {
