@@ -39,7 +39,7 @@ pub struct Global {
 pub enum Command {
     /// Bring the cluster and the stack up; resumes where an earlier `up` stopped
     Up(UpArgs),
-    /// Take the cluster down and leave nothing of it behind
+    /// Take the cluster down and leave nothing of it behind; of a kubeconfig's cluster only the stack
     Down(DownArgs),
     /// Show the cluster, its nodes and the stack on it
     Status,
@@ -66,20 +66,29 @@ pub enum Command {
     Internal(Internal),
 }
 
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct UpArgs {
     /// Only the cluster, or only the stack on a cluster that stands
     #[arg(long, value_enum)]
     pub only: Option<UpOnly>,
-    /// Overlay of the stack to apply: a name under stack/overlays, or a directory
-    #[arg(long, default_value = "local")]
-    pub overlay: String,
+    /// Overlay of the stack to apply: a name under stack/overlays, or a directory; the provider's own when absent
+    #[arg(long)]
+    pub overlay: Option<String>,
     /// Only these components of the stack, by their label app.kubernetes.io/name
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     pub components: Vec<String>,
     /// Directory with Kubernetes binaries to use before any other source
     #[arg(long, env = "METTLE_BIN_DIR")]
     pub bin_dir: Option<PathBuf>,
+    /// Push the images to this registry, and let the nodes pull them from there: registry.example/team
+    #[arg(long, value_name = "PREFIX", env = "METTLE_IMAGE_REGISTRY", conflicts_with = "preloaded")]
+    pub registry: Option<String>,
+    /// With --cluster current: every node has the images already
+    #[arg(long)]
+    pub preloaded: bool,
+    /// With --cluster current: use namespaces and cluster-wide objects that mettle did not make
+    #[arg(long)]
+    pub adopt_namespaces: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -92,11 +101,17 @@ pub enum UpOnly {
     Cache,
 }
 
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct DownArgs {
-    /// Every cluster that mettle made on this machine
+    /// Every cluster that mettle made on this machine with this provider
     #[arg(long)]
     pub all: bool,
+    /// With --cluster current: the overlay that was applied
+    #[arg(long)]
+    pub overlay: Option<String>,
+    /// With --cluster current: also the stack's objects in namespaces that mettle did not make
+    #[arg(long)]
+    pub adopt_namespaces: bool,
 }
 
 #[derive(Debug, Clone, Args)]

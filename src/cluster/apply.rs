@@ -188,7 +188,10 @@ impl Applier {
 
     fn power(&self, what: &str) -> Result<&Arc<dyn NodePower>, ClusterError> {
         self.power.as_ref().ok_or_else(|| {
-            ClusterError::state(what, "this provider has no power over its nodes; use --cluster local")
+            ClusterError::state(
+                what,
+                "this provider has no power over its nodes; use --cluster local, kind or k3d",
+            )
         })
     }
 

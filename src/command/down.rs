@@ -3,16 +3,22 @@
 use tokio::task::spawn_blocking;
 
 use crate::cli::{DownArgs, Global, ProviderKind};
-use crate::command::{CommandResult, Failure, need_root, provider_failure, session};
+use crate::command::{CommandResult, Failure, elsewhere, need_root, provider_failure, session, up};
 use crate::exit::Exit;
+use crate::provider::docker::Flavour;
 use crate::provider::error::ProviderError;
 use crate::provider::local::{down, layout::Layout};
 use crate::provider::progress::Step;
 
 pub async fn execute(global: &Global, args: &DownArgs) -> CommandResult {
-    if global.cluster != ProviderKind::Local {
-        let error = ProviderError::NotWritten("kind, k3d, current: take them down with their own tools");
-        return Err(provider_failure(error));
+    match global.cluster {
+        ProviderKind::Local => {}
+        ProviderKind::Kind => return elsewhere::take_down(global, args, Flavour::Kind).await,
+        ProviderKind::K3d => return elsewhere::take_down(global, args, Flavour::K3d).await,
+        ProviderKind::Current => {
+            let overlay = up::overlay(global, args.overlay.as_deref());
+            return elsewhere::take_off(global, args, &overlay).await;
+        }
     }
     need_root("`mettle down`")?;
     let (name, all) = (global.name.clone(), args.all);

@@ -11,6 +11,8 @@ use crate::command::files::{NamedBy, home, usage};
 use crate::command::{CommandResult, Failure};
 use crate::exit::Exit;
 use crate::model::{CheckKind, Experiment, FaultKind, Scenario, Suite};
+use crate::provider::docker::{self, Flavour};
+use crate::provider::host::Host;
 use crate::{check, fault};
 
 pub async fn execute(global: &Global, args: &ListArgs) -> CommandResult {
@@ -121,6 +123,13 @@ fn scenario_row(path: &Path) -> Result<Value, Failure> {
 }
 
 fn clusters() -> Result<Vec<Value>, Failure> {
-    let names = crate::provider::local::down::names().map_err(super::provider_failure)?;
-    Ok(names.into_iter().map(|name| json!({ "provider": "local", "cluster": name })).collect())
+    let failed = super::provider_failure;
+    let names = crate::provider::local::down::names().map_err(failed)?;
+    let mut rows: Vec<Value> =
+        names.into_iter().map(|name| json!({ "provider": "local", "cluster": name })).collect();
+    for flavour in [Flavour::Kind, Flavour::K3d] {
+        let names = docker::record::names(&Host::this(), flavour).map_err(failed)?;
+        rows.extend(names.into_iter().map(|name| json!({ "provider": flavour.name(), "cluster": name })));
+    }
+    Ok(rows)
 }

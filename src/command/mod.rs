@@ -3,6 +3,7 @@
 pub mod claims;
 pub mod doctor;
 pub mod down;
+pub mod elsewhere;
 pub mod files;
 pub mod internal;
 pub mod list;
@@ -55,18 +56,21 @@ impl From<anyhow::Error> for Failure {
 #[must_use]
 pub fn provider_failure(error: ProviderError) -> Failure {
     let (exit, hint) = match &error {
-        ProviderError::BadName { .. } | ProviderError::NoSuchNode { .. } => (Exit::Usage, None),
+        ProviderError::BadName { .. } | ProviderError::NoSuchNode { .. } | ProviderError::BadRegistry(_) => {
+            (Exit::Usage, None)
+        }
         ProviderError::NotStanding { .. } => (Exit::SetUp, Some("bring it up with `mettle up`")),
         ProviderError::Locked { .. } => (Exit::SetUp, Some("wait for the other command to end, or stop it")),
         ProviderError::Unfit(_) => (Exit::SetUp, Some("`mettle doctor` lists everything that is needed")),
         ProviderError::NoSlot { .. } => {
             (Exit::SetUp, Some("take a cluster down with `mettle down --name NAME`"))
         }
-        ProviderError::NotWritten(_) => {
-            (Exit::Usage, Some("choose another with --cluster: `local` and `current` are there"))
+        ProviderError::Program { next_step, .. } => (Exit::SetUp, Some(*next_step)),
+        ProviderError::Foreign { .. } => {
+            (Exit::SetUp, Some("choose another --name, or remove that cluster with its own tool"))
         }
         ProviderError::NoNodeControl(_) => {
-            (Exit::Usage, Some("only --cluster local has power over its nodes"))
+            (Exit::Usage, Some("only --cluster local, kind and k3d have power over their nodes"))
         }
         ProviderError::NotFound { what, .. } if what == "a kubeconfig" => {
             (Exit::SetUp, Some("KUBECONFIG names the kubeconfig to use"))

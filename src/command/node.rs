@@ -6,7 +6,7 @@ use crate::cli::{Global, NodeAction, NodeArgs};
 use crate::command::{CommandResult, Failure, provider_failure};
 use crate::exit::Exit;
 use crate::provider::error::ProviderError;
-use crate::provider::local::node::{self, NodeState};
+use crate::provider::power::{self, NodeState};
 use crate::provider::{ClusterHandle, open};
 
 pub async fn execute(global: &Global, args: &NodeArgs) -> CommandResult {
@@ -19,10 +19,10 @@ pub async fn execute(global: &Global, args: &NodeArgs) -> CommandResult {
 
 fn act(cluster: &ClusterHandle, action: &NodeAction, json: bool) -> Result<(), ProviderError> {
     match action {
-        NodeAction::Kill { node } => node::kill(cluster, node),
-        NodeAction::Start { node } => node::start(cluster, node),
+        NodeAction::Kill { node } => power::kill(cluster, node),
+        NodeAction::Start { node } => power::start(cluster, node),
         NodeAction::List => {
-            let states = cluster.nodes.iter().map(|name| Ok((name.clone(), node::state(cluster, name)?)));
+            let states = cluster.nodes.iter().map(|name| Ok((name.clone(), power::state(cluster, name)?)));
             let states: Vec<(String, NodeState)> = states.collect::<Result<_, ProviderError>>()?;
             print(&states, json);
             Ok(())

@@ -21,13 +21,15 @@ pub async fn execute(global: &Global, args: &RunArgs) -> CommandResult {
     refuse_out(&args.out)?;
     if args.up {
         let components = args.components.clone();
-        let up = UpArgs { only: None, overlay: "local".to_owned(), components, bin_dir: None };
+        // How images come to a kubeconfig's cluster is no flag of `run`.
+        let registry = std::env::var("METTLE_IMAGE_REGISTRY").ok();
+        let up = UpArgs { components, registry, ..UpArgs::default() };
         up::execute(global, &up).await?;
     }
     let result = run_all(global, args, &loaded).await;
     if args.down {
         // The verdict stands; a cluster that does not go is told, and never hides it.
-        if let Err(failure) = down::execute(global, &DownArgs { all: false }).await {
+        if let Err(failure) = down::execute(global, &DownArgs::default()).await {
             eprintln!("mettle: the cluster was not taken down: {:#}", failure.source);
         }
     }

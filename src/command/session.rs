@@ -11,8 +11,7 @@ use crate::cli::{Global, ProviderKind};
 use crate::cluster::{Applier, ClusterError, Dialer, NodePower, connect};
 use crate::component::Credentials;
 use crate::exit::Exit;
-use crate::provider::local::node;
-use crate::provider::{self, ClusterHandle};
+use crate::provider::{self, ClusterHandle, power};
 use crate::run::{LiveWorld, find_unreverted};
 use crate::stack::{NAMESPACE, agent_image, read_password};
 
@@ -74,10 +73,7 @@ pub fn kind_name(kind: ProviderKind) -> &'static str {
 
 /// Outside every run's directory: an interrupted run's journal must be found whatever `--out` it had.
 fn journals_directory(label: &str) -> PathBuf {
-    let state = std::env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home =
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".local/state");
-    state.unwrap_or_else(home).join("mettle/journals").join(label.replace('/', "-"))
+    provider::host::state_dir().join("journals").join(label.replace('/', "-"))
 }
 
 /// Sets the journals of a cluster that is gone aside, under names that no run looks for.
@@ -121,9 +117,10 @@ impl Session {
     async fn world_with(&self, agent_image: String) -> Result<LiveWorld, Failure> {
         let credentials = self.credentials().await?;
         let dialer = self.dialer();
-        let local = self.handle.kind == ProviderKind::Local;
-        let power: Option<Arc<dyn NodePower>> =
-            local.then(|| Arc::new(LocalPower(self.handle.clone())) as Arc<dyn NodePower>);
+        let power: Option<Arc<dyn NodePower>> = match self.handle.kind {
+            ProviderKind::Current => None,
+            _ => Some(Arc::new(Power(self.handle.clone()))),
+        };
         let applier = Applier::new(self.client.clone(), power, agent_image);
         Ok(LiveWorld::new(self.client.clone(), NAMESPACE.to_owned(), dialer, applier, credentials))
     }
@@ -141,12 +138,12 @@ impl Session {
     }
 }
 
-/// The local provider's power over its nodes; its calls block.
-struct LocalPower(ClusterHandle);
+/// The provider's power over its nodes; its calls block.
+struct Power(ClusterHandle);
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
 
-impl LocalPower {
+impl Power {
     fn call(
         &self,
         name: &str,
@@ -160,20 +157,20 @@ impl LocalPower {
     }
 }
 
-impl NodePower for LocalPower {
+impl NodePower for Power {
     fn kill<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
-        self.call(name, node::kill)
+        self.call(name, power::kill)
     }
 
     fn start<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
-        self.call(name, node::start)
+        self.call(name, power::start)
     }
 
     fn off(&self) -> Result<Vec<String>, String> {
         let mut off = Vec::new();
         for name in &self.0.nodes {
-            let state = node::state(&self.0, name).map_err(|error| error.to_string())?;
-            if state != node::NodeState::On {
+            let state = power::state(&self.0, name).map_err(|error| error.to_string())?;
+            if state != power::NodeState::On {
                 off.push(name.clone());
             }
         }

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use crate::cli::{Global, ProviderKind};
 use crate::cluster;
-use crate::command::{CommandResult, Failure, provider_failure};
+use crate::command::{CommandResult, Failure, elsewhere, provider_failure};
 use crate::exit::Exit;
 use crate::provider::error::ProviderError;
 use crate::provider::local::layout::Layout;
@@ -19,7 +19,7 @@ use crate::stack;
 
 pub async fn execute(global: &Global) -> CommandResult {
     if global.cluster != ProviderKind::Local {
-        return Err(provider_failure(ProviderError::NotWritten("kind, k3d, current: their status")));
+        return elsewhere::show(global).await;
     }
     let name = global.name.clone();
     let found = spawn_blocking(move || measured(&name)).await;

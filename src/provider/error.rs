@@ -11,8 +11,10 @@ pub type Result<T, E = ProviderError> = std::result::Result<T, E>;
 
 #[derive(Debug, Error)]
 pub enum ProviderError {
-    #[error("not written yet: provider {0}")]
-    NotWritten(&'static str),
+    #[error("{program}: {problem}")]
+    Program { program: String, problem: String, next_step: &'static str },
+    #[error("{program} cluster {cluster} is not ours: {why}")]
+    Foreign { program: &'static str, cluster: String, why: String },
     #[error("cluster {name} does not stand")]
     NotStanding { name: String },
     #[error("cluster {name} has no node {node} (it has {nodes})")]
@@ -58,6 +60,8 @@ pub enum ProviderError {
     NotFound { what: String, tried: String },
     #[error("this machine cannot run a local cluster: {0}")]
     Unfit(String),
+    #[error("{0:?} is no prefix of a registry, such as registry.example/team")]
+    BadRegistry(String),
     #[error("{0}")]
     Toolchain(String),
     #[error("something of cluster {name} is left: {left}")]

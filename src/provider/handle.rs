@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::docker::{self, Flavour};
 use super::error::{ProviderError, Result};
+use super::host::Host;
 use super::local;
 use crate::provider::ProviderKind;
 
@@ -27,13 +29,13 @@ pub struct ClusterHandle {
     pub pod_cidrs: Vec<String>,
 }
 
-/// The cluster of that name, when it stands. Blocks briefly: files and one TCP connection, no API call.
+/// The cluster of that name, when it stands. Blocks briefly: files, and one TCP connection or Docker; no API call.
 pub fn open(kind: ProviderKind, name: &str) -> Result<ClusterHandle> {
     match kind {
         ProviderKind::Local => local::open(name),
         ProviderKind::Current => current(),
-        ProviderKind::Kind => Err(ProviderError::NotWritten("kind")),
-        ProviderKind::K3d => Err(ProviderError::NotWritten("k3d")),
+        ProviderKind::Kind => docker::open(&Host::this(), Flavour::Kind, name),
+        ProviderKind::K3d => docker::open(&Host::this(), Flavour::K3d, name),
     }
 }
 

@@ -27,7 +27,7 @@ use super::progress::Step;
 const BUILD_DEADLINE: Duration = Duration::from_secs(20 * 60);
 const BUILD_PATIENCE: Duration = Duration::from_secs(30 * 60);
 const IMPORT_DEADLINE: Duration = Duration::from_secs(180);
-const PREFIX: &str = "localhost/mettle";
+pub(super) const PREFIX: &str = "localhost/mettle";
 const BASE: &str = "base";
 const DEBIAN: &str = "debian";
 const DOCKERFILE: &str = "Dockerfile";
@@ -72,13 +72,7 @@ impl Builder {
     fn command(self) -> Exec {
         let exec = match self {
             Self::Docker => Exec::new("docker"),
-            // In a mount namespace of its own: what it mounts, and forgets, goes with it.
-            Self::Buildah => Exec::new("unshare")
-                .args(["--mount", "--propagation", "private", "buildah", "--root"])
-                .arg(cache_dir().join("buildah/storage"))
-                .arg("--runroot")
-                .arg(cache_dir().join("buildah/run"))
-                .env("BUILDAH_ISOLATION", "chroot"),
+            Self::Buildah => buildah(),
         };
         exec.deadline(BUILD_DEADLINE)
     }
@@ -93,6 +87,11 @@ impl Builder {
 
     fn build(self, context: &Path, dockerfile: &str, reference: &str, base: Option<&str>) -> Result<()> {
         let mut exec = self.command().arg("build").arg("--file").arg(context.join(dockerfile));
+        if self == Self::Docker {
+            // The package sources that the machine reaches, reached in its own way; `COPY --chmod` needs BuildKit,
+            // which an older Docker has only when it is asked for.
+            exec = exec.args(["--network", "host"]).env("DOCKER_BUILDKIT", "1");
+        }
         if let Some(base) = base {
             exec = exec.args(["--build-arg", &format!("BASE={base}")]);
         }
@@ -116,6 +115,16 @@ impl Builder {
         exec_line.run().map_err(exec(format!("save image {reference}")))?;
         fs::rename(&new, archive).map_err(io("keep", archive))
     }
+}
+
+/// buildah on our own store. In a mount namespace of its own: what it mounts, and forgets, goes with it.
+pub(super) fn buildah() -> Exec {
+    Exec::new("unshare")
+        .args(["--mount", "--propagation", "private", "buildah", "--root"])
+        .arg(cache_dir().join("buildah/storage"))
+        .arg("--runroot")
+        .arg(cache_dir().join("buildah/run"))
+        .env("BUILDAH_ISOLATION", "chroot")
 }
 
 /// Has every image in the cache; builds what is missing.

@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt};
 
 use crate::cluster::ClusterError;
 
-const MANAGER: &str = "mettle";
+pub(super) const MANAGER: &str = "mettle";
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Applies objects one by one, in order.

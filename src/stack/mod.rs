@@ -3,6 +3,7 @@
 mod absent;
 mod apply;
 mod certificate;
+mod ownership;
 mod parts;
 mod ready;
 mod render;
@@ -10,11 +11,12 @@ mod secret;
 mod up;
 
 pub use absent::not_run_here;
+pub use ownership::Removal;
 pub use parts::{Parts, images, inventory};
 pub use ready::{Row, rows};
-pub use render::{Images, RenderError};
+pub use render::{Images, RenderError, render};
 pub use secret::{SECRET, read_password};
-pub use up::{Progress, StackError, UpRequest, agent_image, up};
+pub use up::{Ground, Progress, StackError, UpRequest, agent_image, up};
 
 /// Where the stack lives.
 pub const NAMESPACE: &str = "ai-platform";

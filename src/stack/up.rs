@@ -17,7 +17,7 @@ use super::apply::apply;
 use super::parts::{Parts, stages, tier};
 use super::ready::{Row, culprit, rows};
 use super::render::{Images, RenderError, render};
-use super::{NAMESPACE, certificate, secret};
+use super::{NAMESPACE, certificate, ownership, secret};
 use crate::cluster::ClusterError;
 
 const TICK: Duration = Duration::from_millis(500);
@@ -31,6 +31,8 @@ pub enum StackError {
     Render(#[from] RenderError),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    #[error("the cluster has what mettle did not make: {0}")]
+    Foreign(String),
     #[error("the stack is not ready after {seconds} s: {waiting}\n{reason}")]
     NotReady { seconds: u64, waiting: String, reason: String },
 }
@@ -42,6 +44,17 @@ pub struct UpRequest<'a> {
     pub images: &'a Images,
     /// Addresses that the harness is seen with: the stack's policies let its direct reads in.
     pub harness: Vec<IpAddr>,
+    pub ground: Ground,
+}
+
+/// Whose the cluster is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    Ours,
+    /// Somebody else's: what was there before is not touched, unless it is adopted.
+    Shared {
+        adopt: bool,
+    },
 }
 
 /// What a person sees meanwhile: what is being done, and the workloads that are waited for.
@@ -55,6 +68,12 @@ pub async fn up(client: &Client, request: &UpRequest<'_>, progress: Progress<'_>
     progress("rendering the stack", &[]);
     let mut objects = render(request.kubectl, &request.overlay, request.parts, request.images).await?;
     objects.iter_mut().for_each(|object| let_harness_in(object, &request.harness));
+    if let Ground::Shared { adopt } = request.ground {
+        let foreign = ownership::mark(client, &mut objects).await?;
+        if !foreign.is_empty() && !adopt {
+            return Err(StackError::Foreign(foreign.join(", ")));
+        }
+    }
     let (namespaces, objects): (Vec<_>, Vec<_>) =
         objects.into_iter().partition(|object| kind(object) == "Namespace");
     apply(client, &namespaces).await?;
