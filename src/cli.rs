@@ -175,6 +175,10 @@ pub struct VerifyArgs {
     /// the journeys in the platform; needs a stack that nobody else uses meanwhile
     #[arg(long)]
     pub deep: bool,
+    /// Only what holds for a part of the stack (pods, services, autoscalers, members, logs): for one that was brought up
+    /// with `up --components`
+    #[arg(long, conflicts_with_all = ["deep", "out"])]
+    pub part: bool,
     /// Directory for report.json, which `mettle claims` reads
     #[arg(long)]
     pub out: Option<PathBuf>,

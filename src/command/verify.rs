@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(200);
 pub async fn execute(global: &Global, args: &VerifyArgs) -> CommandResult {
     let session = session::open(global).await?;
     let started_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-    let rows = look(&session, args.deep).await?;
+    let rows = look(&session, args).await?;
     let absent = stack::not_run_here(&session.client).await.map_err(set_up)?;
     if global.json {
         println!("{}", serde_json::to_string_pretty(&rows).map_err(anyhow::Error::from)?);
@@ -53,7 +53,7 @@ fn set_up(error: impl Into<anyhow::Error>) -> Failure {
     Failure::new(Exit::SetUp, error)
 }
 
-async fn look(session: &Session, deep: bool) -> Result<Vec<Row>, Failure> {
+async fn look(session: &Session, args: &VerifyArgs) -> Result<Vec<Row>, Failure> {
     let workloads = stack::rows(&session.client).await.map_err(set_up)?;
     if workloads.is_empty() {
         let error = anyhow::anyhow!("no workload stands in namespace {NAMESPACE}");
@@ -74,9 +74,13 @@ async fn look(session: &Session, deep: bool) -> Result<Vec<Row>, Failure> {
         namespace: NAMESPACE.to_owned(),
         access: files::home().join(ACCESS),
     };
-    bar.set_message("asking the gateway, prometheus and the API");
-    rows.extend(verify::look(&site, &seen).await);
-    if deep {
+    if args.part {
+        rows.extend(verify::look_at_part(&site, &seen).await);
+    } else {
+        bar.set_message("asking the gateway, prometheus and the API");
+        rows.extend(verify::look(&site, &seen).await);
+    }
+    if args.deep {
         bar.set_message("using the stack: journeys, refused pods, 2000 sessions");
         rows.extend(verify::use_it(&site, &seen).await);
     }

@@ -28,7 +28,7 @@ pub async fn row(site: &Site) -> Row {
         (Err(why), _) => unseen(check, why),
         (_, Err(why)) => unseen(check, why),
     };
-    Row::new(Section::Access, &["X2/matrix"], finding)
+    Row::new(Section::Access, &["X2"], finding)
 }
 
 fn compare(check: &str, wanted: &Table, granted: &Table) -> Finding {

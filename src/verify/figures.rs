@@ -144,7 +144,7 @@ fn judge(figure: &Figure, series: &[Series], seen: &Seen) -> Finding {
         Want::Exactly(value) => Some((value, value)),
         Want::AtLeast(value) => Some((value, f64::INFINITY)),
         Want::Replicas(app) => replicas(seen, app).map(|count| (count, count)),
-        Want::Proxies => proxies(seen),
+        Want::Proxies => proxies(seen).map(|count| (count, count)),
         Want::OtherReplicas(app) => replicas(seen, app).map(|count| (count - 1.0, count - 1.0)),
     };
     let Some((low, high)) = wanted else {

@@ -1,6 +1,6 @@
 //! Nodes, workloads and the members of the stores, by their own word.
 
-use super::{Row, Section, all_of};
+use super::{Row, Section, Seen, all_of};
 use crate::model::{Component, Finding, Role, Snapshot, Verdict};
 
 #[must_use]
@@ -21,6 +21,14 @@ pub fn rows(snapshot: &Snapshot) -> Vec<Row> {
     }
     rows.push(Row::new(Section::Members, &["R1"], apart(snapshot)));
     rows
+}
+
+/// A component that was taken away altogether has no row of its own that could fail.
+pub fn complete(seen: &Seen) -> Finding {
+    let running = seen.running();
+    let wrong = Component::ALL.iter().filter(|component| !running.contains_key(component.as_str()));
+    let wrong = wrong.map(|component| format!("no pod of {component} runs")).collect();
+    all_of("every component of the guide runs", Component::ALL.len(), "components", wrong)
 }
 
 fn nodes(snapshot: &Snapshot) -> Finding {
@@ -85,6 +93,7 @@ mod tests {
         assert_eq!(apart(&snapshot("n2", 5)).verdict, Fail);
         assert_eq!(apart(&Snapshot::default()).verdict, Inconclusive);
         assert_eq!(nodes(&Snapshot::default()).verdict, Inconclusive);
+        assert_eq!(complete(&Seen::default()).verdict, Fail);
     }
 
     #[test]

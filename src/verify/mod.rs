@@ -84,10 +84,24 @@ fn unseen(check: impl Into<String>, why: impl std::fmt::Display) -> Finding {
     Finding::new(check, Verdict::Inconclusive, why.to_string())
 }
 
-/// What reading alone shows.
+/// What holds for any part of the stack: its pods, services, autoscalers, logs. Of what the part has not, nothing is said.
+pub async fn look_at_part(site: &Site, seen: &Seen) -> Vec<Row> {
+    let mut rows = objects::rows(seen);
+    if seen.of("HorizontalPodAutoscaler").is_empty() {
+        rows.retain(|row| row.section != Section::Autoscalers);
+    }
+    if seen.running().contains_key("backend") {
+        rows.extend(logs::rows(site, seen).await);
+    }
+    rows
+}
+
+/// What reading alone shows of the whole stack.
 pub async fn look(site: &Site, seen: &Seen) -> Vec<Row> {
     let mut rows = objects::rows(seen);
     rows.extend(logs::rows(site, seen).await);
+    rows.push(Row::new(Section::Pods, &["D4"], members::complete(seen)));
+    rows.push(Row::new(Section::Mesh, &["D4"], objects::mesh(seen)));
     match Prometheus::open(site).await {
         Ok(prometheus) => {
             rows.extend(figures::rows(&prometheus, seen).await);

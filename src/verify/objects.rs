@@ -16,7 +16,6 @@ pub fn rows(seen: &Seen) -> Vec<Row> {
         Row::new(Section::Pods, &["D4"], restarts(seen, chrono::Utc::now().timestamp())),
         Row::new(Section::Services, &["D4"], services(seen)),
         Row::new(Section::Autoscalers, &["D4"], autoscalers(seen)),
-        Row::new(Section::Mesh, &["D4"], mesh(seen)),
     ]
 }
 
@@ -99,7 +98,7 @@ fn autoscaler(hpa: &Value) -> Option<String> {
 }
 
 /// Routes go to services that exist, gateways have pods, and no rule is for nobody.
-fn mesh(seen: &Seen) -> Finding {
+pub fn mesh(seen: &Seen) -> Finding {
     let services: BTreeSet<&str> = seen.of("Service").iter().map(name).collect();
     let known = |host: &str| services.contains(host.split('.').next().unwrap_or_default());
     let mut wrong = Vec::new();

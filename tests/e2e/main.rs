@@ -5,3 +5,4 @@ mod harness;
 mod local;
 mod machine;
 mod stack;
+mod whole;
