@@ -94,7 +94,11 @@ pub async fn mark(client: &Client, objects: &mut [DynamicObject]) -> Result<Vec<
                 object.labels_mut().insert(MADE_LABEL.to_owned(), MADE_BY.to_owned());
             }
             Claim::Consented => {}
-            Claim::Foreign => foreign.push(named(object)),
+            Claim::Foreign => {
+                // Who adopts a namespace may put a stack into it. To break things there is its owner's to allow.
+                object.labels_mut().remove(CONSENT.0);
+                foreign.push(named(object));
+            }
         }
     }
     Ok(foreign)
