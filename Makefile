@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
 METTLE := ./mettle
 SUITE ?= experiments/suites/quick.yaml
 # What the suite drives and breaks; `make run COMPONENTS=` brings the whole stack of the guide up.
-COMPONENTS ?= postgres,pgbouncer,redis,backend
+COMPONENTS ?= postgres,pgbouncer,redis,backend,backup
 OUT ?= out
 
 .PHONY: run test bootstrap lint rules unit e2e down

@@ -17,7 +17,7 @@ fn verdicts_on_a_real_stack() {
     let cluster = Cluster { name: "e2e-stack" };
     cluster.mettle(&["down"]);
     let started = Instant::now();
-    cluster.mettle(&["up", "--components", "postgres,pgbouncer,redis,backend"]);
+    cluster.mettle(&["up", "--components", "postgres,pgbouncer,redis,backend,backup"]);
     eprintln!("up with the stack: {:.1} s", started.elapsed().as_secs_f64());
     cluster.mettle(&["verify", "--part"]);
     let files = Files::new();

@@ -10,86 +10,59 @@ use crate::harness::{Cluster, text};
 
 const NAMESPACE: &str = "ai-platform";
 
-/// A row of `mettle verify`, and how to make it fail: kubectl's arguments to break, and to mend.
+/// A row of `mettle verify`, and how to make it fail: kubectl's words to break, and to mend (none: `up` does).
 struct Break {
     row: &'static str,
-    breaks: &'static [&'static str],
-    mends: &'static [&'static str],
+    breaks: &'static str,
+    mends: &'static str,
 }
 
 /// Told apart by reading alone.
 const BREAKS: [Break; 9] = [
     Break {
         row: "every service has endpoints",
-        breaks: &["patch", "service", "ai-platform-alertmanager", "-p", "{\"spec\":{\"selector\":{\"broken\":\"yes\"}}}"],
-        mends: &["patch", "service", "ai-platform-alertmanager", "-p", "{\"spec\":{\"selector\":{\"broken\":null}}}"],
+        breaks: r#"patch service ai-platform-alertmanager -p {"spec":{"selector":{"broken":"yes"}}}"#,
+        mends: r#"patch service ai-platform-alertmanager -p {"spec":{"selector":{"broken":null}}}"#,
     },
     Break {
         row: "every autoscaler acts",
-        breaks: &["scale", "deployment/ai-platform-model", "--replicas=0"],
-        mends: &["scale", "deployment/ai-platform-model", "--replicas=2"],
+        breaks: "scale deployment/ai-platform-model --replicas=0",
+        mends: "scale deployment/ai-platform-model --replicas=2",
     },
     Break {
         row: "every component of the guide runs",
-        breaks: &["scale", "deployment/ai-platform-edge-shield", "--replicas=0"],
-        mends: &["scale", "deployment/ai-platform-edge-shield", "--replicas=2"],
+        breaks: "scale deployment/ai-platform-edge-shield --replicas=0",
+        mends: "scale deployment/ai-platform-edge-shield --replicas=2",
     },
     Break {
         row: "the mesh's objects fit together",
-        breaks: &["patch", "destinationrule", "ai-platform-auth", "--type=merge", "-p", "{\"spec\":{\"host\":\"nobody\"}}"],
-        mends: &[
-            "patch",
-            "destinationrule",
-            "ai-platform-auth",
-            "--type=merge",
-            "-p",
-            "{\"spec\":{\"host\":\"ai-platform-auth.ai-platform.svc.cluster.local\"}}",
-        ],
+        breaks: r#"patch destinationrule ai-platform-auth --type=merge -p {"spec":{"host":"nobody"}}"#,
+        mends: r#"patch destinationrule ai-platform-auth --type=merge -p {"spec":{"host":"ai-platform-auth.ai-platform.svc.cluster.local"}}"#,
     },
     Break {
         row: "every service account may do what its table says, and no more",
-        breaks: &[
-            "create",
-            "rolebinding",
-            "too-much",
-            "--clusterrole=view",
-            "--serviceaccount=ai-platform:ai-platform-backend",
-        ],
-        mends: &["delete", "rolebinding", "too-much"],
+        breaks: "create rolebinding too-much --clusterrole=view --serviceaccount=ai-platform:ai-platform-backend",
+        mends: "delete rolebinding too-much",
     },
     Break {
         row: "redis: nodes that evict the least recently used of all keys",
-        breaks: &["exec", "ai-platform-redis-0", "--", "redis-cli", "config", "set", "maxmemory-policy", "noeviction"],
-        mends: &["exec", "ai-platform-redis-0", "--", "redis-cli", "config", "set", "maxmemory-policy", "allkeys-lru"],
+        breaks: "exec ai-platform-redis-0 -- redis-cli config set maxmemory-policy noeviction",
+        mends: "exec ai-platform-redis-0 -- redis-cli config set maxmemory-policy allkeys-lru",
     },
     Break {
         row: "redis: every node has the promised maxmemory",
-        breaks: &["exec", "ai-platform-redis-1", "--", "redis-cli", "config", "set", "maxmemory", "0"],
-        mends: &["exec", "ai-platform-redis-1", "--", "redis-cli", "config", "set", "maxmemory", "96mb"],
+        breaks: "exec ai-platform-redis-1 -- redis-cli config set maxmemory 0",
+        mends: "exec ai-platform-redis-1 -- redis-cli config set maxmemory 96mb",
     },
     Break {
         row: "plain text at the door is sent to TLS",
-        breaks: &[
-            "patch",
-            "gateway.networking.istio.io",
-            "ai-platform-gateway",
-            "--type=json",
-            "-p",
-            "[{\"op\":\"replace\",\"path\":\"/spec/servers/0/tls/httpsRedirect\",\"value\":false}]",
-        ],
-        mends: &[
-            "patch",
-            "gateway.networking.istio.io",
-            "ai-platform-gateway",
-            "--type=json",
-            "-p",
-            "[{\"op\":\"replace\",\"path\":\"/spec/servers/0/tls/httpsRedirect\",\"value\":true}]",
-        ],
+        breaks: r#"patch gateway.networking.istio.io ai-platform-gateway --type=json -p [{"op":"replace","path":"/spec/servers/0/tls/httpsRedirect","value":false}]"#,
+        mends: r#"patch gateway.networking.istio.io ai-platform-gateway --type=json -p [{"op":"replace","path":"/spec/servers/0/tls/httpsRedirect","value":true}]"#,
     },
     Break {
         row: "kafka: partitions that lack a replica or a leader",
-        breaks: &["scale", "statefulset/ai-platform-kafka", "--replicas=2"],
-        mends: &["scale", "statefulset/ai-platform-kafka", "--replicas=3"],
+        breaks: "scale statefulset/ai-platform-kafka --replicas=2",
+        mends: "scale statefulset/ai-platform-kafka --replicas=3",
     },
 ];
 
@@ -97,46 +70,18 @@ const BREAKS: [Break; 9] = [
 const DEEP_BREAKS: [Break; 3] = [
     Break {
         row: "plain text to a STRICT service is refused",
-        breaks: &[
-            "patch",
-            "peerauthentication",
-            "ai-platform-inference",
-            "--type=merge",
-            "-p",
-            "{\"spec\":{\"mtls\":{\"mode\":\"PERMISSIVE\"}}}",
-        ],
-        mends: &[
-            "patch",
-            "peerauthentication",
-            "ai-platform-inference",
-            "--type=merge",
-            "-p",
-            "{\"spec\":{\"mtls\":{\"mode\":\"STRICT\"}}}",
-        ],
+        breaks: r#"patch peerauthentication ai-platform-inference --type=merge -p {"spec":{"mtls":{"mode":"PERMISSIVE"}}}"#,
+        mends: r#"patch peerauthentication ai-platform-inference --type=merge -p {"spec":{"mtls":{"mode":"STRICT"}}}"#,
     },
     Break {
         row: "only whom a policy names gets through",
-        breaks: &[
-            "patch",
-            "networkpolicy",
-            "ai-platform-redis",
-            "--type=json",
-            "-p",
-            "[{\"op\":\"add\",\"path\":\"/spec/ingress/-\",\"value\":{}}]",
-        ],
-        mends: &[],
+        breaks: r#"patch networkpolicy ai-platform-redis --type=json -p [{"op":"add","path":"/spec/ingress/-","value":{}}]"#,
+        mends: "",
     },
     Break {
         row: "one journey is one trace through every component",
-        breaks: &[
-            "patch",
-            "telemetry",
-            "ai-platform",
-            "--type=merge",
-            "-p",
-            "{\"spec\":{\"tracing\":[{\"disableSpanReporting\":true}]}}",
-        ],
-        mends: &[],
+        breaks: r#"patch telemetry ai-platform --type=merge -p {"spec":{"tracing":[{"disableSpanReporting":true}]}}"#,
+        mends: "",
     },
 ];
 
@@ -201,9 +146,10 @@ fn settled(cluster: &Cluster, when: &str) {
 
 /// All at once: each is another object, and each has a row of its own.
 fn break_and_mend(cluster: &Cluster, breaks: &[Break], args: &[&str]) {
-    let run = |args: &[&str]| {
-        if !args.is_empty() {
-            cluster.kubectl(&[&["-n", NAMESPACE], args].concat());
+    let run = |line: &str| {
+        if !line.is_empty() {
+            let words: Vec<&str> = ["-n", NAMESPACE].into_iter().chain(line.split_whitespace()).collect();
+            cluster.kubectl(&words);
         }
     };
     breaks.iter().for_each(|one| run(one.breaks));
