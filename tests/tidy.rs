@@ -11,7 +11,7 @@ use mettle::model::{CheckKind, Component, FaultKind};
 mod source;
 
 /// Who may know whom. `*` marks what design and code differ in, with the reason beside it.
-const EDGES: [(&str, &[&str]); 17] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("main", &["cli", "command"]),
     ("lib", &[]),
     ("exit", &[]),
@@ -29,6 +29,7 @@ const EDGES: [(&str, &[&str]); 17] = [
             "fault",
             "load",
             "model",
+            "promise",
             "provider",
             "report",
             "run",
@@ -47,6 +48,7 @@ const EDGES: [(&str, &[&str]); 17] = [
     ("cluster", &["model"]),
     ("fault", &["model"]),
     ("check", &["model"]),
+    ("promise", &["model"]),
     ("ledger", &["model"]),
     ("report", &["model"]),
     ("model", &[]),

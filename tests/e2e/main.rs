@@ -4,4 +4,5 @@
 mod harness;
 mod local;
 mod machine;
+mod overlays;
 mod stack;
