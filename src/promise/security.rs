@@ -18,7 +18,7 @@ pub(super) fn default_deny(manifests: &Manifests<'_>, case: &mut Case) {
             namespace(policy) == name(space) && selector.as_object().is_some_and(serde_json::Map::is_empty)
         };
         let closed = |direction: &str, field: &str| {
-            manifests.kind("NetworkPolicy").filter(|policy| whole(&policy)).any(|policy| {
+            manifests.kind("NetworkPolicy").filter(whole).any(|policy| {
                 let about = texts(&policy["spec"]["policyTypes"]).any(|kind| kind == direction);
                 about && policy["spec"][field].as_array().is_none_or(Vec::is_empty)
             })
