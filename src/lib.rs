@@ -7,6 +7,7 @@
 //! - [`provider`] where a cluster comes from; [`stack`] the system under test on it.
 //! - [`load`] the goose side; [`probe`] what watches the cluster; [`component`] who has which role.
 //! - [`cluster`] the Kubernetes API: read, wait, tunnel, and the one place that mutates.
+//! - [`promise`] what the manifests alone must state; pure.
 //! - [`fault`], [`check`], [`ledger`], [`report`] pure: data in, data out.
 //! - [`model`] the words all of them share.
 
@@ -21,6 +22,7 @@ pub mod ledger;
 pub mod load;
 pub mod model;
 pub mod probe;
+pub mod promise;
 pub mod provider;
 pub mod report;
 pub mod run;

@@ -108,6 +108,12 @@ impl Session {
         Ok(Credentials { user: "ai_user".to_owned(), database: "ai_platform".to_owned(), password })
     }
 
+    /// The cluster's own kubectl where it has one, else that of PATH.
+    pub async fn kubectl(&self) -> PathBuf {
+        let own = self.handle.kubeconfig.with_file_name("bin").join("kubectl");
+        if tokio::fs::try_exists(&own).await.unwrap_or(false) { own } else { PathBuf::from("kubectl") }
+    }
+
     /// How pods are reached from here.
     pub fn dialer(&self) -> Dialer {
         let local = self.handle.kind == ProviderKind::Local;

@@ -9,18 +9,21 @@ use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Style, Width};
 
-use crate::cli::{Global, VerifyArgs};
+use crate::cli::{Global, ProviderKind, VerifyArgs};
 use crate::command::session::Session;
 use crate::command::{CommandResult, Failure, files, session};
 use crate::exit::Exit;
 use crate::model::{
-    ExperimentReport, Finding, RecoveryPhases, Report, RunId, RunOutcome, Seed, Verdict, WindowReports,
+    Claim, ExperimentReport, Finding, Problem, RecoveryPhases, Report, RunId, RunOutcome, Seed, Verdict,
+    WindowReports, read_yaml,
 };
+use crate::promise::{self, Profile};
 use crate::report;
 use crate::run::World;
 use crate::stack::{self, NAMESPACE};
 use crate::verify::{self, Row, Section, Seen, Site};
 
+const CLAIMS: &str = "stack/claims.yaml";
 const ACCESS: &str = "stack/access.yaml";
 const TICK: Duration = Duration::from_millis(200);
 
@@ -84,9 +87,37 @@ async fn look(session: &Session, args: &VerifyArgs) -> Result<Vec<Row>, Failure>
         bar.set_message("using the stack: journeys, refused pods, 2000 sessions");
         rows.extend(verify::use_it(&site, &seen).await);
     }
+    if !args.part {
+        rows.extend(promises(session).await?);
+    }
     bar.finish_and_clear();
     rows.sort_by_key(|row| row.section);
     Ok(rows)
+}
+
+/// What the manifests state: those of this provider's overlay, and the guide's own numbers.
+async fn promises(session: &Session) -> Result<Vec<Row>, Failure> {
+    let own = if session.handle.kind == ProviderKind::Local { "local" } else { "kind" };
+    let kubectl = session.kubectl().await;
+    let claims = claims()?;
+    let mut rows = Vec::new();
+    for (overlay, profile) in [(own, Profile::Every), ("full", Profile::Full)] {
+        let path = files::home().join("stack/overlays").join(overlay);
+        let objects = stack::kustomize(&kubectl, &path).await.map_err(set_up)?;
+        for mut judged in promise::judge(&objects, profile) {
+            judged.finding.check = format!("overlay {overlay}: {}", judged.finding.check);
+            // Where more must be shown than what is stated, what is stated is one part.
+            let parted = claims.iter().any(|claim| claim.id == judged.claim && !claim.parts.is_empty());
+            let claim = if parted { format!("{}/spec", judged.claim) } else { judged.claim.to_owned() };
+            rows.push(Row::new(Section::Manifests, &[&claim], judged.finding));
+        }
+    }
+    Ok(rows)
+}
+
+fn claims() -> Result<Vec<Claim>, Failure> {
+    let none: Problem<Vec<Claim>> = |_| None;
+    read_yaml(&files::home().join(CLAIMS), none).map_err(set_up)
 }
 
 fn workload(row: &stack::Row) -> Row {
@@ -98,7 +129,9 @@ fn workload(row: &stack::Row) -> Row {
 fn print(rows: &[Row]) {
     let mut table = Builder::default();
     table.push_record(["what", "claims", "verdict", "seen"]);
-    for row in rows {
+    // What the manifests state is many rows: those that hold are counted below.
+    let stated = |row: &&Row| row.section == Section::Manifests && row.finding.verdict == Verdict::Pass;
+    for row in rows.iter().filter(|row| !stated(row)) {
         let verdict = match row.finding.verdict {
             Verdict::Pass => "pass",
             Verdict::Fail => "FAIL",
@@ -112,6 +145,7 @@ fn print(rows: &[Row]) {
     table.modify(Columns::one(0), Width::wrap(52).keep_words(true));
     table.modify(Columns::one(3), Width::wrap(70).keep_words(true));
     println!("{table}");
+    println!("{} promises that the manifests state hold", rows.iter().filter(stated).count());
     let count = |verdict| rows.iter().filter(|row| row.finding.verdict == verdict).count();
     println!(
         "{} rows: {} pass, {} fail, {} inconclusive",

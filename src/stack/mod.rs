@@ -14,7 +14,7 @@ pub use absent::not_run_here;
 pub use ownership::Removal;
 pub use parts::{Parts, images, inventory};
 pub use ready::{Row, rows};
-pub use render::{Images, RenderError, render};
+pub use render::{Images, RenderError, kustomize, render};
 pub use secret::{SECRET, read_password};
 pub use up::{Ground, Progress, StackError, UpRequest, agent_image, up};
 

@@ -51,6 +51,14 @@ pub async fn render(
     parts: &Parts,
     images: &Images,
 ) -> Result<Vec<DynamicObject>, RenderError> {
+    finish(kustomize(kubectl, overlay).await?, parts, images, overlay)
+}
+
+/// The objects of an overlay as it stands in its files, images untouched.
+///
+/// # Errors
+/// When it does not render, or renders to nothing.
+pub async fn kustomize(kubectl: &Path, overlay: &Path) -> Result<Vec<Value>, RenderError> {
     if !overlay.join("kustomization.yaml").is_file() {
         return Err(RenderError::NoOverlay(overlay.to_owned()));
     }
@@ -64,16 +72,10 @@ pub async fn render(
     if !output.status.success() {
         return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    parse(&text, parts, images, overlay)
+    parse(&String::from_utf8_lossy(&output.stdout), overlay)
 }
 
-fn parse(
-    text: &str,
-    parts: &Parts,
-    images: &Images,
-    overlay: &Path,
-) -> Result<Vec<DynamicObject>, RenderError> {
+fn parse(text: &str, overlay: &Path) -> Result<Vec<Value>, RenderError> {
     let failed = |message: String| RenderError::Kustomize { overlay: overlay.to_owned(), message };
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(text).map_err(|error| failed(error.to_string()))?;
@@ -83,6 +85,16 @@ fn parse(
     if documents.len() > OBJECTS_MAX {
         return Err(failed(format!("{} objects are more than {OBJECTS_MAX}", documents.len())));
     }
+    Ok(documents)
+}
+
+fn finish(
+    documents: Vec<Value>,
+    parts: &Parts,
+    images: &Images,
+    overlay: &Path,
+) -> Result<Vec<DynamicObject>, RenderError> {
+    let failed = |message: String| RenderError::Kustomize { overlay: overlay.to_owned(), message };
     documents
         .into_iter()
         .filter(|document| parts.want(document))
@@ -118,13 +130,18 @@ mod tests {
     #[test]
     fn images_are_set_and_a_missing_one_is_an_error() {
         let images = Images::from([("redis".to_owned(), "localhost/mettle/redis:abc".to_owned())]);
-        let objects = parse(TEXT, &Parts::default(), &images, Path::new("o")).unwrap();
+        let objects =
+            finish(parse(TEXT, Path::new("o")).unwrap(), &Parts::default(), &images, Path::new("o")).unwrap();
         assert_eq!(objects.len(), 2);
         assert!(objects[0].data.to_string().contains("localhost/mettle/redis:abc"));
         let inside = "kind: ConfigMap\ndata: {t: 'a image: localhost/mettle/redis:dev b'}\napiVersion: v1\nmetadata: {name: m}\n";
-        let objects = parse(inside, &Parts::default(), &images, Path::new("o")).unwrap();
+        let objects =
+            finish(parse(inside, Path::new("o")).unwrap(), &Parts::default(), &images, Path::new("o"))
+                .unwrap();
         assert_eq!(objects[0].data["data"]["t"], "a image: localhost/mettle/redis:abc b");
-        let error = parse(TEXT, &Parts::default(), &Images::new(), Path::new("o")).unwrap_err();
+        let error =
+            finish(parse(TEXT, Path::new("o")).unwrap(), &Parts::default(), &Images::new(), Path::new("o"))
+                .unwrap_err();
         assert_eq!(error.to_string(), "no image was built for redis, which the stack uses");
     }
 }

@@ -13,7 +13,7 @@ use crate::cluster::ClusterError;
 
 pub const SECRET: &str = "ai-platform-secrets";
 
-const GENERATED: [&str; 7] = [
+const GENERATED: [&str; 8] = [
     "database-password",
     "postgres-password",
     "replication-password",
@@ -21,6 +21,7 @@ const GENERATED: [&str; 7] = [
     "pgbouncer-stats-password",
     "rabbitmq-password",
     "rabbitmq-erlang-cookie",
+    "grafana-password",
 ];
 
 /// Creates the secret when it is not there, and adds keys that an older one lacks; no value is ever replaced.

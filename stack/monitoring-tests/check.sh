@@ -5,12 +5,13 @@
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 rules=$here/../base/monitoring
+components=$here/../components
 promtool=${PROMTOOL:-promtool}
-"$promtool" check rules "$rules"/recording.yml "$rules"/alerts-*.yml
+"$promtool" check rules "$rules"/recording.yml "$rules"/alerts-*.yml "$components"/*/alerts-*.yml
 for test in "$here"/*.test.yml; do
     "$promtool" test rules "$test"
 done
-for alert in $(sed -n 's/^ *- alert: //p' "$rules"/alerts-*.yml); do
+for alert in $(sed -n 's/^ *- alert: //p' "$rules"/alerts-*.yml "$components"/*/alerts-*.yml); do
     grep -qE "alertname: $alert( |\$)" "$here"/*.test.yml || { echo "alert $alert has no test" >&2; exit 1; }
 done
 queries=$(mktemp --suffix=.yml)

@@ -4,5 +4,6 @@
 mod harness;
 mod local;
 mod machine;
+mod overlays;
 mod stack;
 mod whole;
