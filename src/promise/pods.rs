@@ -35,7 +35,9 @@ pub(super) fn probes(manifests: &Manifests<'_>, case: &mut Case) {
             let live = &container["livenessProbe"];
             case.hold(format!("{of} has no liveness probe"), live.is_object());
             if live.is_object() {
-                case.hold(format!("{of} is not asked over HTTP"), live["httpGet"].is_object());
+                // Over HTTP, or by a program that speaks the server's own protocol.
+                let asked = live["httpGet"].is_object() || live["exec"].is_object();
+                case.hold(format!("{of} is only asked whether its port listens"), asked);
                 let failures = live["failureThreshold"].as_i64().unwrap_or(3);
                 let period_s = live["periodSeconds"].as_i64().unwrap_or(10);
                 let patience_s = failures * period_s;
