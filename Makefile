@@ -10,6 +10,9 @@ SUITE ?= experiments/suites/quick.yaml
 COMPONENTS ?= postgres,pgbouncer,redis,backend,backup
 OUT ?= out
 
+# Another checkout took the directory over while we were at work: what it built is not what we test.
+OURS := @[ "$$(cat $(CARGO_TARGET_DIR)/.checkout)" = "$(CURDIR)" ] || { echo "test: another checkout builds in $(CARGO_TARGET_DIR); wait for it, or set CARGO_TARGET_DIR" >&2; exit 4; }
+
 .PHONY: run test bootstrap lint rules cached unit e2e down
 
 ## real Kubernetes, the stack, load, faults, a verdict, a report in $(OUT)
@@ -25,6 +28,7 @@ bootstrap:
 	@./bootstrap.sh
 
 lint:
+	$(OURS)
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null 2>&1; then cargo deny --locked check; else echo "lint: cargo-deny is not installed: licences and advisories are not checked here"; fi
@@ -38,10 +42,12 @@ cached:
 	$(METTLE) up --only cache
 
 unit:
+	$(OURS)
 	cargo test --locked --workspace
 
 ## the tests that need root and a real cluster; they make clusters of their own names and leave nothing behind
 e2e:
+	$(OURS)
 	cargo test --locked --workspace --lib netpol -- --ignored
 	cargo test --locked --workspace --test netpol -- --ignored --test-threads=1
 	cargo test --locked --workspace --test e2e -- --ignored --test-threads=1 --nocapture

@@ -76,6 +76,13 @@ fi
 if [ -z "$(ls -d "$CACHE"/bin/*/kube-apiserver 2>/dev/null)" ]; then
   ( cd kubernetes && go mod download && cd metrics-server && go mod download ) >/dev/null 2>&1 &
 fi
+# The directory is shared by all checkouts for the 400 crates that they compile alike. Cargo calls our own crates fresh by
+# the age of their files, whichever checkout they lie in: one checkout's tests could be another's programs.
+mkdir -p "$CARGO_TARGET_DIR"
+if [ "$(cat "$CARGO_TARGET_DIR/.checkout" 2>/dev/null || true)" != "$(pwd -P)" ]; then
+  cargo clean --locked --workspace >/dev/null 2>&1 || stop "another checkout's programs in $CARGO_TARGET_DIR cannot be removed" "remove that directory, then try again"
+  pwd -P > "$CARGO_TARGET_DIR/.checkout"
+fi
 say "building mettle (about 10 minutes the first time on two cores)"
 # --workspace: with the features that the tests need too, so that they find everything compiled.
 cargo build --locked --workspace --bin mettle || stop "mettle does not compile" "see the compiler's message above"
