@@ -19,11 +19,12 @@ stop() { say "$1"; printf 'hint: %s\n' "$2" >&2; exit 4; }
 command -v apt-get >/dev/null || stop "this is neither Debian nor Ubuntu" \
   "install a C compiler, Rust 1.$RUST_MIN, Go 1.$GO_MIN, containerd, runc, containernetworking-plugins, buildah, mmdebstrap, nftables, iproute2 and conntrack by hand, then use cargo"
 
-# What a build needs, and what runs a cluster. `mettle doctor --packages` is the same list, checked again by `mettle up`.
+# What a build needs, what runs a cluster (`mettle doctor --packages` checks that again), and python3, which checks the
+# dashboards' queries.
 packages='gcc:gcc libc6-dev:/usr/include/stdlib.h make:make curl:curl ca-certificates:/etc/ssl/certs/ca-certificates.crt git:git
  iproute2:ip util-linux:nsenter procps:sysctl nftables:nft conntrack:conntrack containerd:containerd runc:runc
  containernetworking-plugins:/usr/lib/cni/ptp buildah:buildah mmdebstrap:mmdebstrap tar:tar
- debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg'
+ debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg python3:python3'
 missing=
 for entry in $packages; do
   package=${entry%%:*} proof=${entry#*:}

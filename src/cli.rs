@@ -215,6 +215,7 @@ pub enum ListWhat {
     Suites,
     Scenarios,
     Clusters,
+    Images,
 }
 
 #[derive(Debug, Clone, Args)]

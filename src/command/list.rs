@@ -23,6 +23,7 @@ pub async fn execute(global: &Global, args: &ListArgs) -> CommandResult {
         ListWhat::Suites => files("experiments/suites", suite_row)?,
         ListWhat::Scenarios => files("scenarios", scenario_row)?,
         ListWhat::Clusters => clusters()?,
+        ListWhat::Images => images()?,
     };
     if global.json {
         println!("{}", serde_json::to_string_pretty(&rows).map_err(anyhow::Error::from)?);
@@ -41,6 +42,7 @@ fn columns(what: ListWhat) -> &'static [&'static str] {
         ListWhat::Suites => &["suite", "experiments", "description", "file"],
         ListWhat::Scenarios => &["scenario", "journeys", "service", "description"],
         ListWhat::Clusters => &["cluster", "provider"],
+        ListWhat::Images => &["image", "tag", "size", "build", "save"],
     }
 }
 
@@ -132,4 +134,25 @@ fn clusters() -> Result<Vec<Value>, Failure> {
         rows.extend(names.into_iter().map(|name| json!({ "provider": flavour.name(), "cluster": name })));
     }
     Ok(rows)
+}
+
+/// What the cache holds. How long an image took is known of those that this program built itself.
+fn images() -> Result<Vec<Value>, Failure> {
+    let kept = crate::provider::shelf::kept().map_err(super::provider_failure)?;
+    let seconds = |seconds: Option<f64>| {
+        seconds.map_or_else(|| "unknown".to_owned(), |seconds| format!("{seconds:.1} s"))
+    };
+    let row = |image: &crate::provider::shelf::Kept| {
+        json!({
+            "image": image.name,
+            "tag": image.tag,
+            "size": format!("{:.0} MiB", image.bytes as f64 / f64::from(1 << 20)),
+            "build": seconds(image.build_seconds),
+            "save": seconds(image.save_seconds),
+            "bytes": image.bytes,
+            "build_seconds": image.build_seconds,
+            "save_seconds": image.save_seconds,
+        })
+    };
+    Ok(kept.iter().map(row).collect())
 }

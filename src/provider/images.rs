@@ -12,17 +12,17 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
-
-use sha2::{Digest, Sha256};
+use std::time::{Duration, Instant};
 
 use super::artifacts;
+use super::context::{content_hash, copy, stage};
 use super::error::{ProviderError, Result, exec, io};
 use super::exec::Exec;
 use super::local::binaries::cache_dir;
 use super::local::layout::Layout;
 use super::local::lock::Lock;
 use super::progress::Step;
+use super::shelf;
 
 const BUILD_DEADLINE: Duration = Duration::from_secs(20 * 60);
 const BUILD_PATIENCE: Duration = Duration::from_secs(30 * 60);
@@ -145,8 +145,10 @@ pub fn ensure_images(requests: &[Request]) -> Result<BTreeMap<String, Image>> {
     let lock = Lock::acquire(&workshop.cache.join("build.lock"), "the cache of images", BUILD_PATIENCE)?;
     let builder = Builder::detect();
     for (request, image) in missing.iter().filter(|(_, image)| !image.archive.exists()) {
-        workshop.build(builder, request)?;
+        let built = workshop.build(builder, request)?;
+        let saving = Instant::now();
         builder.save(&image.reference, &image.archive)?;
+        shelf::record(&image.archive, built, saving.elapsed())?;
     }
     lock.remove()?;
     Ok(images)
@@ -190,15 +192,19 @@ impl Workshop {
         image(request, &self.sources, &self.cache, &below)
     }
 
-    /// Builds into the builder's store; what it stands on first. A build of an hour ago may be there still.
-    fn build(&self, builder: Builder, request: &Request) -> Result<String> {
+    /// Builds into the builder's store; what it stands on first. A build of an hour ago may be there still: then no
+    /// time is given. The time is the image's own, without what it stands on and without downloads.
+    fn build(&self, builder: Builder, request: &Request) -> Result<Option<Duration>> {
         let reference = self.image(request, DEPTH_MAX)?.reference;
         if builder.has(&reference) {
-            return Ok(reference);
+            return Ok(None);
         }
         let base = match self.parent(&request.name)? {
             None => ensure_base(builder, &self.sources, &self.cache, &self.base)?,
-            Some(parent) => self.build(builder, &parent)?,
+            Some(parent) => {
+                self.build(builder, &parent)?;
+                self.image(&parent, DEPTH_MAX)?.reference
+            }
         };
         let dir = self.sources.join(&request.name);
         let listed = artifacts::listed(&dir)?;
@@ -210,8 +216,9 @@ impl Workshop {
         }
         builder.build(&context, DOCKERFILE, &reference, Some(&base))?;
         fs::remove_dir_all(&context).map_err(io("remove", &context))?;
+        let took = step.elapsed();
         step.done("");
-        Ok(reference)
+        Ok(Some(took))
     }
 }
 
@@ -281,58 +288,6 @@ fn sources_dir() -> Result<PathBuf> {
     Err(ProviderError::NotFound { what, tried: dir.display().to_string() })
 }
 
-/// A build context: the image's directory and the files that are added to it.
-fn stage(dir: &Path, files: &[PathBuf], cache: &Path) -> Result<PathBuf> {
-    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let context = cache.join(format!(".context-{name}"));
-    let _ = fs::remove_dir_all(&context);
-    fs::create_dir_all(&context).map_err(io("create", &context))?;
-    for file in files_below(dir)? {
-        let relative = file.strip_prefix(dir).unwrap_or(&file);
-        copy(&file, &context.join(relative))?;
-    }
-    for file in files {
-        copy(file, &context.join(file.file_name().unwrap_or_default()))?;
-    }
-    Ok(context)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent).map_err(io("create", parent))?;
-    }
-    fs::copy(from, to).map(drop).map_err(io("copy", from))
-}
-
-/// Every file below a path, in order; the path itself when it is a file.
-fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
-    if path.is_file() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path).map_err(io("read", path))? {
-        found.extend(files_below(&entry.map_err(io("read", path))?.path())?);
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// Hash over the names and bytes of files, and over what they stand on.
-fn content_hash(inputs: &[PathBuf], salt: &str) -> Result<String> {
-    let mut hash = Sha256::new();
-    hash.update(salt.as_bytes());
-    for input in inputs {
-        for file in files_below(input)? {
-            let relative = file.strip_prefix(input).unwrap_or(&file);
-            let bytes = fs::read(&file).map_err(io("read", &file))?;
-            hash.update(relative.as_os_str().as_encoded_bytes());
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(&bytes);
-        }
-    }
-    Ok(hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())
-}
-
 fn ctr(socket: &Path) -> Exec {
     Exec::new("ctr").arg("--address").arg(socket).args(["--namespace", "k8s.io"])
 }
@@ -384,17 +339,5 @@ mod tests {
         assert_ne!(second, first, "a file of the context");
         fs::rename(sources.join("web/Dockerfile"), sources.join("web/Other")).unwrap();
         assert_ne!(tag("b"), second, "a name");
-    }
-
-    #[test]
-    fn a_context_has_the_directory_and_the_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let source = dir.path().join("web");
-        fs::create_dir_all(source.join("etc")).unwrap();
-        fs::write(source.join("etc/a"), "a").unwrap();
-        fs::write(dir.path().join("program"), "p").unwrap();
-        let context = stage(&source, &[dir.path().join("program")], dir.path()).unwrap();
-        let names: Vec<PathBuf> = files_below(&context).unwrap();
-        assert_eq!(names, [context.join("etc/a"), context.join("program")]);
     }
 }

@@ -5,6 +5,7 @@
 //! [`docker`] has kind or k3d make it out of containers, `current` is whatever a kubeconfig names.
 
 pub mod artifacts;
+mod context;
 pub mod docker;
 pub mod error;
 pub mod exec;
@@ -16,6 +17,7 @@ pub mod local;
 pub mod power;
 pub mod progress;
 pub mod push;
+pub mod shelf;
 pub mod statics;
 
 pub use error::ProviderError;
