@@ -13,6 +13,7 @@ mod refusals;
 mod routes;
 mod seen;
 mod sessions;
+mod trace;
 
 use kube::Client;
 
