@@ -26,7 +26,7 @@ pub struct Kept {
     pub name: String,
     /// Hash of everything that goes into it.
     pub tag: String,
-    /// Of its archive, which is not compressed.
+    /// Of its archive: buildah compresses its layers, Docker does not.
     pub bytes: u64,
     pub build_seconds: Option<f64>,
     pub save_seconds: Option<f64>,

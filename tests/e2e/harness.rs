@@ -1,7 +1,8 @@
 //! A cluster of a test's own, and how the test speaks with it.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,20 @@ impl Cluster {
     pub fn try_mettle(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mettle"));
         command.args(args).args(["--name", self.name]).output().expect("mettle")
+    }
+
+    /// Starts mettle, and after a while signals it and all of its children that did not leave its group, as Ctrl-C does.
+    /// Says whether it was still at work.
+    pub fn interrupted(&self, args: &[&str], after: Duration, signal: &str) -> bool {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mettle"));
+        command.args(args).args(["--name", self.name]).process_group(0);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("mettle");
+        thread::sleep(after);
+        let at_work = child.try_wait().expect("its state").is_none();
+        let group = format!("-{}", child.id());
+        let _ = Command::new("kill").args(["-s", signal, "--", &group]).output();
+        child.wait().expect("its end");
+        at_work
     }
 
     pub fn root(&self) -> PathBuf {

@@ -90,6 +90,7 @@ const DEEP_BREAKS: [Break; 3] = [
 fn every_promise_holds_and_is_seen_to_fail_when_it_is_broken() {
     let cluster = Cluster { name: "e2e-whole" };
     cluster.mettle(&["down"]);
+    interrupted(&cluster);
     let started = Instant::now();
     cluster.mettle(&["up"]);
     eprintln!("up with the whole stack: {:.1} s", started.elapsed().as_secs_f64());
@@ -108,6 +109,18 @@ fn every_promise_holds_and_is_seen_to_fail_when_it_is_broken() {
     settled(&cluster, "after");
 
     cluster.mettle(&["down"]);
+}
+
+/// Each `up` goes on where the one before it was cut off: while Kubernetes starts, while images come to the nodes, while
+/// the stack comes up. The last one, uninterrupted, must end well.
+fn interrupted(cluster: &Cluster) {
+    let moments = [(2, "KILL"), (7, "INT"), (9, "KILL"), (13, "TERM"), (17, "KILL"), (24, "INT")];
+    let cut = moments
+        .into_iter()
+        .filter(|(seconds, signal)| cluster.interrupted(&["up"], Duration::from_secs(*seconds), signal));
+    let cut = cut.count();
+    eprintln!("up was interrupted {cut} times");
+    assert!(cut >= 4, "up was interrupted {cut} times only: the moments are too late for this machine");
 }
 
 fn verify(cluster: &Cluster, args: &[&str]) -> Vec<Value> {
