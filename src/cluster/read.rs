@@ -103,17 +103,52 @@ pub fn node_info(node: &Node) -> NodeInfo {
 }
 
 pub fn deployment_info(deployment: &Deployment) -> WorkloadInfo {
-    let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+    let status = deployment.status.as_ref().map(|status| Rollout {
+        generation: deployment.metadata.generation,
+        observed: status.observed_generation,
+        pods: status.replicas.unwrap_or(0),
+        present: status.updated_replicas.unwrap_or(0),
+        ready: status.ready_replicas.unwrap_or(0),
+    });
     let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let labels = deployment.metadata.labels.clone().unwrap_or_default();
+    let ready = status.map_or(0, Rollout::ready);
     workload("Deployment", deployment.namespace(), deployment.name_any(), &labels, desired, ready)
 }
 
 pub fn set_info(set: &StatefulSet) -> WorkloadInfo {
-    let ready = set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+    let status = set.status.as_ref().map(|status| Rollout {
+        generation: set.metadata.generation,
+        observed: status.observed_generation,
+        pods: status.replicas,
+        present: status.updated_replicas.unwrap_or(0),
+        ready: status.ready_replicas.unwrap_or(0),
+    });
     let desired = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let labels = set.metadata.labels.clone().unwrap_or_default();
+    let ready = status.map_or(0, Rollout::ready);
     workload("StatefulSet", set.namespace(), set.name_any(), &labels, desired, ready)
+}
+
+/// How far a controller is with what its object says now.
+struct Rollout {
+    generation: Option<i64>,
+    observed: Option<i64>,
+    pods: i32,
+    /// Of these, pods of the present template.
+    present: i32,
+    ready: i32,
+}
+
+impl Rollout {
+    /// So many pods of the present template are ready, at the least: pods of yesterday's template may be all of the
+    /// ready ones, and a controller that has not looked yet speaks of yesterday's object.
+    fn ready(self) -> i32 {
+        if self.observed < self.generation {
+            return 0;
+        }
+        (self.ready - (self.pods - self.present).max(0)).max(0)
+    }
 }
 
 fn workload(
@@ -130,5 +165,27 @@ fn workload(
         component: component_of(labels),
         desired,
         ready,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rollout;
+
+    #[test]
+    fn pods_of_yesterdays_template_are_not_ready() {
+        for (observed, pods, present, ready, expected) in [
+            (2, 6, 6, 6, 6),
+            (2, 6, 6, 5, 5),
+            (1, 6, 6, 6, 0),
+            (2, 6, 1, 5, 0),
+            (2, 6, 5, 6, 5),
+            (2, 4, 3, 3, 2),
+            (2, 3, 0, 3, 0),
+            (2, 0, 0, 0, 0),
+        ] {
+            let rollout = Rollout { generation: Some(2), observed: Some(observed), pods, present, ready };
+            assert_eq!(rollout.ready(), expected, "{observed} {pods} {present} {ready}");
+        }
     }
 }

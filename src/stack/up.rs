@@ -174,11 +174,11 @@ async fn await_ready(
             row.desired = row.desired.max(least.copied().unwrap_or(0));
             least.is_some()
         });
+        progress("waiting for", &mine);
         // The API lists a workload as soon as it was applied.
         if mine.len() >= applied.len() && mine.iter().all(Row::is_ready) {
             return Ok(());
         }
-        progress("waiting for", &mine);
         if start.elapsed() > STAGE_DEADLINE {
             let waiting: Vec<String> =
                 mine.iter().filter(|row| !row.is_ready()).map(Row::to_string).collect();

@@ -1,5 +1,7 @@
 //! Nodes, workloads and the members of the stores, by their own word.
 
+use std::collections::BTreeMap;
+
 use super::{Row, Section, Seen, all_of};
 use crate::model::{Component, Finding, Role, Snapshot, Verdict};
 
@@ -20,6 +22,7 @@ pub fn rows(snapshot: &Snapshot) -> Vec<Row> {
         rows.push(Row::new(Section::Members, &["D4"], finding));
     }
     rows.push(Row::new(Section::Members, &["R1"], apart(snapshot)));
+    rows.push(Row::new(Section::Members, &["R1"], spread(snapshot)));
     rows
 }
 
@@ -59,6 +62,25 @@ fn apart(snapshot: &Snapshot) -> Finding {
     all_of("redis: replicas are on other nodes than their primaries", replicas.len(), "replicas", wrong)
 }
 
+/// Primaries elect by majority: a node that holds more of them than it must takes the majority with it.
+fn spread(snapshot: &Snapshot) -> Finding {
+    let primaries: Vec<&str> = snapshot
+        .roles
+        .iter()
+        .filter(|fact| fact.component == Component::Redis && fact.role == Role::Primary)
+        .map(|fact| fact.pod.as_str())
+        .collect();
+    let mut held: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for primary in &primaries {
+        let pod = snapshot.pods.iter().find(|pod| pod.name == *primary);
+        held.entry(pod.and_then(|pod| pod.node.as_deref()).unwrap_or("no node")).or_default().push(primary);
+    }
+    let fair = primaries.len().div_ceil(snapshot.nodes.len().max(1));
+    let wrong = held.iter().filter(|(_, pods)| pods.len() > fair);
+    let wrong = wrong.map(|(node, pods)| format!("{node} holds {} of them: {}", pods.len(), pods.join(", ")));
+    all_of("redis: primaries are spread over the nodes", primaries.len(), "primaries", wrong.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +116,26 @@ mod tests {
         assert_eq!(apart(&Snapshot::default()).verdict, Inconclusive);
         assert_eq!(nodes(&Snapshot::default()).verdict, Inconclusive);
         assert_eq!(complete(&Seen::default()).verdict, Fail);
+    }
+
+    #[test]
+    fn primaries_that_share_a_node_without_need_fail() {
+        let mut two = snapshot("n2", 0);
+        two.roles[1].role = Role::Primary;
+        two.nodes = ["n1", "n2"]
+            .map(|name| crate::model::NodeInfo {
+                name: name.to_owned(),
+                ready: true,
+                unschedulable: false,
+                labels: BTreeMap::new(),
+            })
+            .to_vec();
+        assert_eq!(spread(&two).verdict, Pass);
+        two.pods[1].node = Some("n1".to_owned());
+        assert_eq!(spread(&two).verdict, Fail);
+        two.nodes.pop();
+        assert_eq!(spread(&two).verdict, Pass, "one node must hold both");
+        assert_eq!(spread(&Snapshot::default()).verdict, Inconclusive);
     }
 
     #[test]
