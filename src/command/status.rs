@@ -67,13 +67,23 @@ fn measured(name: &str) -> Result<(ClusterStatus, Cost), ProviderError> {
     let after = read(name)?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
-    // A process that ended in between takes its time with it.
-    let cores = |before: f64, after: f64| ((after - before) / seconds).max(0.0);
-    let cost = Cost {
-        kubernetes_cores: cores(before.kubernetes_cpu_seconds, after.kubernetes_cpu_seconds),
-        pods_cores: cores(before.pods_cpu_seconds, after.pods_cpu_seconds),
-    };
+    let cost = cost(&before, &after, seconds);
     Ok((after, cost))
+}
+
+/// A process, or a node's pods, that ended in between takes its time with it: each counts for itself.
+fn cost(before: &ClusterStatus, after: &ClusterStatus, seconds: f64) -> Cost {
+    let mut cost = Cost { kubernetes_cores: 0.0, pods_cores: 0.0 };
+    for now in &after.members {
+        let Some(then) = before.members.iter().find(|member| member.name == now.name) else { continue };
+        cost.pods_cores += (now.pods_cpu_seconds - then.pods_cpu_seconds).max(0.0) / seconds;
+        for process in &now.processes {
+            let same = then.processes.iter().find(|one| one.name == process.name && one.pid == process.pid);
+            let used = same.map_or(process.cpu_seconds, |same| process.cpu_seconds - same.cpu_seconds);
+            cost.kubernetes_cores += used.max(0.0) / seconds;
+        }
+    }
+    cost
 }
 
 /// What the guide has and this stack has not; absent when no stack stands, or its API does not answer.
@@ -141,4 +151,49 @@ fn push(table: &mut Builder, member: &MemberStatus) {
 
 fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::local::status::ProcessStatus;
+
+    fn cluster(kubelet_pid: i32, kubelet_seconds: f64, pods_seconds: [f64; 2]) -> ClusterStatus {
+        let member = |name: &str, pods_cpu_seconds| MemberStatus {
+            name: name.to_owned(),
+            power: NodeState::On,
+            ready: None,
+            processes: vec![ProcessStatus {
+                name: "kubelet".to_owned(),
+                pid: Some(kubelet_pid),
+                memory_bytes: 0,
+                cpu_seconds: kubelet_seconds,
+                restarts: 0,
+                last_exit: None,
+            }],
+            pods_memory_bytes: 0,
+            pods_cpu_seconds,
+        };
+        ClusterStatus {
+            name: String::new(),
+            kubernetes: String::new(),
+            created: String::new(),
+            kubeconfig: std::path::PathBuf::new(),
+            api_ready: true,
+            members: vec![member("n1", pods_seconds[0]), member("n2", pods_seconds[1])],
+            memory_bytes: 0,
+            kubernetes_cpu_seconds: 0.0,
+            pods_cpu_seconds: 0.0,
+            programs: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_node_that_goes_takes_only_its_own_time_along() {
+        let before = cluster(7, 10.0, [100.0, 100.0]);
+        let found = cost(&before, &cluster(7, 11.0, [104.0, 0.0]), 2.0);
+        assert!((found.pods_cores - 2.0).abs() < 1e-9 && (found.kubernetes_cores - 1.0).abs() < 1e-9);
+        let restarted = cost(&before, &cluster(8, 0.5, [100.0, 100.0]), 2.0);
+        assert!((restarted.kubernetes_cores - 0.5).abs() < 1e-9 && restarted.pods_cores.abs() < 1e-9);
+    }
 }

@@ -59,6 +59,7 @@ impl ControlPlane<'_> {
                 self.coredns(),
                 self.metrics_server(),
             ],
+            weights: Vec::new(),
         }
     }
 

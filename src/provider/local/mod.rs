@@ -31,6 +31,7 @@ pub mod storage;
 pub mod supervise;
 pub mod tree;
 pub mod up;
+pub mod weight;
 pub mod worker;
 
 pub use opened::open;

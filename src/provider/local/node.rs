@@ -21,6 +21,7 @@ use super::network::Network;
 use super::processes;
 use super::record::{Record, write_json};
 use super::tree::TreeSpec;
+use super::weight::{self, Weight};
 use super::worker::Worker;
 use crate::provider::ProviderKind;
 
@@ -123,8 +124,11 @@ pub fn power_on(layout: &Layout, record: &Record, index: u8) -> Result<()> {
     }
     cgroup::create(&layout.node_cgroup(&node))?;
     let procs = cgroup::create(&layout.system_cgroup(&node))?;
+    let mut weights = weight::of(&layout.node_cgroup(&node), weight::PODS)?;
+    weights.extend(weight::of(&layout.system_cgroup(&node), weight::SYSTEM)?);
+    weights.iter().try_for_each(Weight::boot)?;
     let boot_id = fresh_uuid()?;
-    launch(layout, &worker.spec(procs, &boot_id))
+    launch(layout, &TreeSpec { weights, ..worker.spec(procs, &boot_id) })
 }
 
 /// Starts the control plane when it is off; its configuration must have been written.
@@ -134,6 +138,8 @@ pub fn power_on_control_plane(layout: &Layout, record: &Record) -> Result<()> {
     }
     kill_member(layout, CONTROL_PLANE)?;
     let procs = cgroup::create(&layout.system_cgroup(CONTROL_PLANE))?;
+    // Nodes boot after it, and need it.
+    weight::of(&layout.system_cgroup(CONTROL_PLANE), weight::SYSTEM)?.iter().try_for_each(Weight::serve)?;
     launch(layout, &ControlPlane { layout, nets: record.networks() }.spec(procs))
 }
 

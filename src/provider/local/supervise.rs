@@ -25,8 +25,10 @@ use nix::unistd::Pid;
 use super::super::error::{ProviderError, Result, io};
 use super::record::{read_json, write_json};
 use super::tree::{ProcessSpec, ProcessState, StartWhen, TreeSpec, TreeState};
+use super::weight::{self, Weight};
 
 const TICK_MS: u16 = 100;
+const BOOT_TICK_MS: u16 = 1000;
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A process that lived this long starts its next back-off from the beginning.
@@ -41,13 +43,23 @@ pub fn supervise(spec_file: &Path) -> Result<()> {
     })?;
     prepare(&spec)?;
     let mut tree = Tree::new(&spec);
+    let powered = Instant::now();
+    let mut booting = !spec.weights.is_empty();
     let signals = block_signals().map_err(|error| io("watch signals of", spec_file)(error.into()))?;
     loop {
         tree.reap();
         tree.start_due();
         tree.publish()?;
         let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        let wait = if tree.all_run() { PollTimeout::NONE } else { PollTimeout::from(TICK_MS) };
+        if booting && powered.elapsed() >= weight::BOOT {
+            booting = false;
+            spec.weights.iter().try_for_each(Weight::serve)?;
+        }
+        let wait = match (tree.all_run(), booting) {
+            (false, _) => PollTimeout::from(TICK_MS),
+            (true, true) => PollTimeout::from(BOOT_TICK_MS),
+            (true, false) => PollTimeout::NONE,
+        };
         match poll(&mut fds, wait) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(io("wait for signals of", spec_file)(error.into())),
@@ -287,6 +299,7 @@ mod tests {
             stale: vec![],
             state: dir.join("state.json"),
             processes: vec![process],
+            weights: Vec::new(),
         }
     }
 

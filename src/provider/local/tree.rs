@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::weight::Weight;
+
 /// What `mettle internal supervise` reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +29,9 @@ pub struct TreeSpec {
     /// Where the state is written.
     pub state: PathBuf,
     pub processes: Vec<ProcessSpec>,
+    /// Raised once the boot is over.
+    #[serde(default)]
+    pub weights: Vec<Weight>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -95,6 +95,7 @@ impl Worker<'_> {
             stale: vec![self.layout.containerd_socket(&name)],
             state: dir.join("state.json"),
             processes: vec![self.containerd(), self.kubelet(), self.kube_proxy(), self.netpol()],
+            weights: Vec::new(),
         }
     }
 
