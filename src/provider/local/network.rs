@@ -12,6 +12,7 @@ use super::super::error::{ProviderError, Result, exec, io};
 use super::super::exec::Exec;
 use super::layout::{CONTROL_PLANE, Layout, node_name};
 use super::net::{Cidr, NODES, Networks, parse_routes};
+use super::processes;
 
 const BRIDGE: &str = "br0";
 const NETNS_DIR: &str = "/run/netns";
@@ -46,16 +47,28 @@ impl<'a> Network<'a> {
     /// Makes what is not there yet.
     pub fn ensure(&self) -> Result<()> {
         mark_netns_dir()?;
-        if !self.layout.netns_file(CONTROL_PLANE).exists() || !link_exists(&self.nets.host_link()) {
+        let last = self.nets.node_pods(NODES).to_string();
+        if !self.complete(CONTROL_PLANE, &last) || !link_exists(&self.nets.host_link()) {
             self.remove_all()?;
             self.make_control_plane()?;
         }
         for index in 1..=NODES {
-            if !self.layout.netns_file(&node_name(index)).exists() {
-                self.make_node(index)?;
+            if !self.complete(&node_name(index), "default") {
+                self.renew_node(index)?;
             }
         }
         Ok(())
+    }
+
+    /// What was cut off half-way lacks its last route. A namespace in which something runs was complete once: what it
+    /// lacks since then is not ours to make anew beneath its processes.
+    fn complete(&self, member: &str, last: &str) -> bool {
+        let file = self.layout.netns_file(member);
+        if !file.exists() {
+            return false;
+        }
+        let routes = Exec::line(&format!("ip -n {} route show {last}", self.ns(member))).run();
+        routes.is_ok_and(|text| !text.trim().is_empty()) || !processes::in_netns(&file).is_empty()
     }
 
     fn make_control_plane(&self) -> Result<()> {
@@ -71,13 +84,15 @@ impl<'a> Network<'a> {
         ip(&format!("-n {ns} link set host0 master {BRIDGE} up"))?;
         ip(&format!("addr add {host}/24 dev {link}"))?;
         ip(&format!("link set {link} up"))?;
+        bridge_without_firewall(&self.layout.netns_file(CONTROL_PLANE))?;
         ip(&format!("route replace {} via {} src {host}", nets.services(), nets.control_plane()))?;
         for index in 1..=NODES {
             let (pods, node) = (nets.node_pods(index), nets.node(index));
             ip(&format!("route replace {pods} via {node} src {host}"))?;
+            // The last one of these also says that everything before it was done.
             ip(&format!("-n {ns} route replace {pods} via {node}"))?;
         }
-        bridge_without_firewall(&self.layout.netns_file(CONTROL_PLANE))
+        Ok(())
     }
 
     fn make_node(&self, index: u8) -> Result<()> {
@@ -96,6 +111,7 @@ impl<'a> Network<'a> {
         for other in (1..=NODES).filter(|other| *other != index) {
             ip(&format!("-n {ns} route add {} via {}", nets.node_pods(other), nets.node(other)))?;
         }
+        // Last: it also says that everything before it was done.
         ip(&format!("-n {ns} route add default via {}", nets.control_plane()))?;
         Ok(())
     }
