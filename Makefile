@@ -5,9 +5,9 @@ export PATH := $(HOME)/.cargo/bin:$(CACHE)/go/bin:$(PATH)
 # Outside the checkout: what every checkout compiles alike (400 crates) is compiled once a machine.
 export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
 METTLE := ./mettle
-SUITE ?= experiments/suites/quick.yaml
-# What the suite drives and breaks; `make run COMPONENTS=` brings the whole stack of the guide up.
-COMPONENTS ?= postgres,pgbouncer,redis,backend,backup
+SUITE ?= experiments/suites/platform.yaml
+# Nothing: the whole stack. A part of it: make run COMPONENTS=postgres,pgbouncer,redis,backend,backup SUITE=experiments/suites/quick.yaml
+COMPONENTS ?=
 OUT ?= out
 
 # Another checkout took the directory over while we were at work: what it built is not what we test.

@@ -89,11 +89,14 @@ const DEEP_BREAKS: [Break; 3] = [
 #[ignore = "needs root and minutes: `make test` runs it"]
 fn every_promise_holds_and_is_seen_to_fail_when_it_is_broken() {
     let cluster = Cluster { name: "e2e-whole" };
-    cluster.mettle(&["down"]);
-    interrupted(&cluster);
-    let started = Instant::now();
-    cluster.mettle(&["up"]);
-    eprintln!("up with the whole stack: {:.1} s", started.elapsed().as_secs_f64());
+    // Goes on with a cluster that METTLE_E2E_KEEP kept.
+    if std::env::var_os("METTLE_E2E_STANDING").is_none() {
+        cluster.mettle(&["down"]);
+        interrupted(&cluster);
+        let started = Instant::now();
+        cluster.mettle(&["up"]);
+        eprintln!("up with the whole stack: {:.1} s", started.elapsed().as_secs_f64());
+    }
     let status = cluster.mettle(&["status"]);
     eprintln!("{}", status.lines().filter(|line| line.starts_with("cost now")).collect::<String>());
     assert!(status.contains("Kong: not run here") && status.contains("Grafana: not run here"), "{status}");
@@ -149,10 +152,10 @@ fn within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Metrics and autoscalers need some time after a start.
+/// Metrics and autoscalers need some time after a start; a container that started once too often is forgiven after 300 s.
 fn settled(cluster: &Cluster, when: &str) {
     let mut last = Vec::new();
-    let good = within(Duration::from_secs(240), || {
+    let good = within(Duration::from_secs(420), || {
         last = bad(&verify(cluster, &[]));
         last.is_empty()
     });
