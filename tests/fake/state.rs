@@ -109,6 +109,7 @@ impl State {
         state.workload("StatefulSet/redis", Component::Redis, redis, |i| (i + i / 3) % 3);
         state.workload("ReplicaSet/pgbouncer-5d", Component::Pgbouncer, 2, |i| i % 3);
         state.workload("ReplicaSet/backend-7c", Component::Backend, b.backends as usize, |i| i % 3);
+        state.workload("ReplicaSet/inference-5b", Component::Inference, 2, |i| i % 3);
         let mut postgres =
             Group::new(Component::Postgres, "ai-platform", (0..3).map(|i| format!("postgres-{i}")).collect());
         (postgres.synchronous, postgres.lag_ms) = (b.synchronous, b.lag_ms);
