@@ -164,8 +164,14 @@ fn a_single_replica_fails(cluster: &Cluster, files: &Files) {
         let wait = ["-n", NAMESPACE, "rollout", "status", "deployment/ai-platform-backend", "--timeout=90s"];
         cluster.kubectl(&wait);
     };
-    // The autoscaler would bring the others back.
-    cluster.kubectl(&["-n", NAMESPACE, "delete", "hpa", "ai-platform-backend"]);
+    // The autoscaler would bring the others back, and a stack without one is not what it promises.
+    let bound = |least: &str| {
+        let patch = format!("{{\"spec\":{{\"minReplicas\":{least}}}}}");
+        cluster.kubectl(&["-n", NAMESPACE, "patch", "hpa", "ai-platform-backend", "-p", &patch])
+    };
+    let of_hpa = ["-n", NAMESPACE, "get", "hpa", "ai-platform-backend", "-o", "jsonpath={.spec.minReplicas}"];
+    let promised = cluster.kubectl(&of_hpa);
+    bound("1");
     scale("1");
     let rest = "
 faults: [{ kind: pod-kill, target: { component: backend } }]
@@ -175,6 +181,7 @@ expect:
   - { check: latency, window: fault, quantile: 0.99, maxMs: 700 }";
     let (exit, report) = run(cluster, files, "single", &files.experiment("single", rest));
     assert_eq!((exit, report["verdict"].as_str()), (Some(1), Some("fail")), "{report:#}");
+    bound(promised.trim());
     scale("3");
 }
 
@@ -227,9 +234,19 @@ expect: [{ check: replicas-restored, maxSeconds: 200 }]";
 }
 
 fn healthy(cluster: &Cluster) {
-    until("the stack to be healthy", Duration::from_secs(150), || {
-        cluster.try_mettle(&["verify"]).status.success()
-    });
+    let mut said = String::new();
+    let healthy = || {
+        let output = cluster.try_mettle(&["verify", "--part"]);
+        said = text(&output.stdout);
+        output.status.success()
+    };
+    let verified = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        until("the stack to be healthy", Duration::from_secs(150), healthy);
+    }));
+    if let Err(panic) = verified {
+        eprintln!("{said}");
+        std::panic::resume_unwind(panic);
+    }
 }
 
 fn start(cluster: &Cluster, experiment: &str, out: &Path) -> Child {
