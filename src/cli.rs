@@ -49,6 +49,10 @@ pub enum Command {
     Plan(PlanArgs),
     /// Run experiments or suites and give a verdict
     Run(RunArgs),
+    /// Try faults one after another, without load: whether each bites here, how fast, and whether anything is left
+    Rehearse(RehearseArgs),
+    /// Print the rights that experiments need, as Roles for `kubectl apply`
+    Rbac(RbacArgs),
     /// Undo what an interrupted run left behind
     Revert(RevertArgs),
     /// Check that the stack is what the guide promises, row by row
@@ -160,6 +164,35 @@ pub struct RunArgs {
     /// Take the cluster down afterwards, whatever the verdict
     #[arg(long)]
     pub down: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RehearseArgs {
+    /// Rehearsal file
+    #[arg(default_value = "experiments/rehearsals/catalogue.yaml")]
+    pub file: PathBuf,
+    /// Only these faults
+    #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
+    pub only: Vec<String>,
+    /// How often each; more than once gives medians
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub repeat: u32,
+    /// Seed of every choice; drawn and printed when absent
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Also write the rows to this file, as JSON, after each
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RbacArgs {
+    /// Experiment, suite or rehearsal files
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Bind the Roles to this service account
+    #[arg(long, value_name = "NAMESPACE/NAME", default_value = "ai-platform/mettle")]
+    pub service_account: String,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -8,9 +8,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fake::{Behaviour, FakeWorld, Points, SETTLE, Stage, Trip, equal_but_for_replaced, small};
+use fake::{Behaviour, FakeWorld, Points, SETTLE, Stage, Trip, equal_but_for_replaced, object_before, small};
 use mettle::exit::Exit;
-use mettle::model::{Change, Experiment, RunOutcome};
+use mettle::model::{Change, Experiment, FaultKind, On, RunOutcome};
 use mettle::run::{
     Entry, Hook, Journal, Recorder, Reverted, RunClock, World, find_unreverted, open_changes, revert_all,
 };
@@ -83,10 +83,21 @@ fn assert_reverts(stage: &Stage, point: &str) -> usize {
         tokio::time::sleep(SETTLE).await;
         let deleted: BTreeSet<String> = world.with(|state| {
             let changes = state.applied.iter().filter_map(|change| match change {
-                Change::DeletePod { pod, .. } => Some(pod.uid.clone()),
-                Change::KillNode { .. } | Change::PauseProcess { .. } => None,
+                Change::DeletePod { pod, .. } | Change::EvictPod { pod, .. } => Some(pod.uid.clone()),
+                _ => None,
             });
             changes.collect()
+        });
+        world.with(|state| {
+            for (object, value) in &state.objects {
+                assert_eq!(*value, object_before(object), "{point}: {object}");
+            }
+            assert!(
+                state.made.is_empty() && state.commands.is_empty(),
+                "{point}: {:?} {:?}",
+                state.made,
+                state.commands
+            );
         });
         equal_but_for_replaced(&stage.before, &world.look(), &deleted)
             .unwrap_or_else(|difference| panic!("{point}: {difference}"));
@@ -153,6 +164,55 @@ fn a_paused_process_goes_on_wherever_the_run_dies() {
 #[test]
 fn several_faults_are_reverted_wherever_the_run_dies() {
     assert_eq!(kill_everywhere(&several(), 4), 44);
+}
+
+/// One fault of the kind, on something that the in-memory cluster has, with what it needs.
+fn one(kind: FaultKind) -> Experiment {
+    use FaultKind::{NodeDrain, PgbouncerPause, RedisFailover};
+    let name = kind.as_str();
+    let of_prefix =
+        ["postgres", "redis", "rabbitmq"].into_iter().find(|component| name.starts_with(component));
+    let target = match kind.shape().on {
+        On::Cluster => json!({}),
+        _ if kind == FaultKind::ZoneLoss => json!({ "zone": "a" }),
+        On::Nodes => json!({ "node": "n2" }),
+        On::Objects => json!({ "component": "inference" }),
+        On::Workloads => json!({ "component": "redis" }),
+        On::Pods if kind == PgbouncerPause => json!({ "component": "pgbouncer" }),
+        On::Pods if kind == RedisFailover => json!({ "component": "redis", "role": "replica" }),
+        On::Pods => json!({ "component": of_prefix.unwrap_or("redis") }),
+    };
+    let mut with = serde_json::Map::new();
+    for field in kind.shape().needs {
+        let value = match *field {
+            "path" => json!("/data"),
+            "address" => json!("192.0.2.1"),
+            _ => json!(50),
+        };
+        with.insert((*field).to_owned(), value);
+    }
+    let mut fault = json!({ "kind": name, "target": target, "with": with });
+    if kind.shape().held {
+        fault["holdSeconds"] = json!(8);
+    }
+    let mut experiment = small(json!([fault]));
+    let limits = &mut experiment.limits;
+    (limits.workloads, limits.objects, limits.control_plane) = (2, 3, true);
+    limits.pods = if kind == NodeDrain { 9 } else { 3 };
+    experiment
+}
+
+/// The whole catalogue: whatever is broken, and wherever the run dies, nothing is left.
+#[test]
+fn every_fault_is_reverted_wherever_the_run_dies() {
+    for kind in FaultKind::ALL {
+        let experiment = one(*kind);
+        let whole = Stage::new(experiment.clone(), Behaviour::default());
+        assert!(!run(&whole));
+        let changes = whole.world.points().count("apply:after");
+        assert!(changes > 0, "{} changed nothing", kind.as_str());
+        kill_everywhere(&experiment, changes);
+    }
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Whatever is written in a file, reading it answers; it never panics, and never hangs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use mettle::model::{
-    CheckKind, CheckSpec, Component, Experiment, FaultKind, FaultSpec, FileError, Limits, LoadSpec,
-    PhaseSeconds, Role, Scenario, Suite, TargetSpec, WindowName, parse_yaml,
+    CheckKind, CheckSpec, Component, Direction, Experiment, FaultKind, FaultSpec, FileError, Limits,
+    LoadSpec, On, Parameters, PhaseSeconds, Repeat, Role, Scenario, Suite, TargetSpec, WindowName,
+    parse_yaml,
 };
 use proptest::prelude::*;
 
@@ -76,18 +78,61 @@ fn target() -> impl Strategy<Value = TargetSpec> {
     ]
 }
 
-fn fault() -> impl Strategy<Value = FaultSpec> {
-    let kind = prop::sample::select(FaultKind::ALL.to_vec());
-    (kind, target(), 0u32..=3600, 1u32..=3600, 0u32..600, prop::option::of("[a-z-]{1,12}")).prop_map(
-        |(kind, target, at_seconds, hold_seconds, grace, process)| FaultSpec {
-            kind,
-            target,
-            at_seconds,
-            hold_seconds,
-            grace_seconds: if kind == FaultKind::PodKill { grace } else { 0 },
-            process: process.filter(|_| kind == FaultKind::ProcessPause),
+fn parameters() -> impl Strategy<Value = Parameters> {
+    let numbers = (1u32..=1000, 1u16.., 1u8..=100, 200u16..=599);
+    (numbers, prop::option::of("[a-z.]{1,9}"), any::<[u8; 4]>(), target()).prop_map(
+        |((number, port, percent, status), domain, address, peers)| Parameters {
+            replicas: Some(number),
+            workers: Some(number),
+            mib: Some(number),
+            leave_mib: Some(number),
+            path: Some("/data".to_owned()),
+            port: Some(port),
+            connections: Some(number),
+            peers: Some(peers),
+            direction: Some(Direction::Out),
+            percent: Some(percent),
+            delay_ms: Some(number),
+            jitter_ms: Some(number),
+            rate_kib: Some(number),
+            status: Some(status),
+            domain,
+            address: Some(address.into()),
+            header: BTreeMap::from([("x-a".to_owned(), "b".to_owned())]),
         },
     )
+}
+
+/// What its kind takes, and nothing else.
+fn fitting(kind: FaultKind, all: Parameters) -> Parameters {
+    let mut value = serde_json::to_value(all).unwrap();
+    value.as_object_mut().unwrap().retain(|field, _| kind.shape().takes.contains(&field.as_str()));
+    serde_json::from_value(value).unwrap()
+}
+
+fn fault() -> impl Strategy<Value = FaultSpec> {
+    let kind = prop::sample::select(FaultKind::ALL.to_vec());
+    let rest = (0u32..=1000, 1u32..=100, 0u32..600, prop::option::of("[a-z-]{1,12}"), 2u32..=16);
+    (kind, target(), parameters(), rest).prop_map(|(kind, target, all, (at, hold, grace, process, times))| {
+        let target = match (kind, kind.shape().on) {
+            (_, On::Cluster) => TargetSpec::default(),
+            (FaultKind::ZoneLoss, _) => {
+                TargetSpec { zone: Some("a".to_owned()), count: 1, ..TargetSpec::default() }
+            }
+            _ => target,
+        };
+        let picks = matches!(kind, FaultKind::ProcessPause | FaultKind::ProcessKill);
+        let repeat = Repeat { times, every_seconds: 150, jitter_seconds: 10 };
+        FaultSpec {
+            at_seconds: at,
+            hold_seconds: hold,
+            grace_seconds: if kind == FaultKind::PodKill { grace } else { 0 },
+            process: process.filter(|_| picks),
+            with: fitting(kind, all),
+            repeat: Some(repeat).filter(|_| times > 2),
+            ..FaultSpec::new(kind, target)
+        }
+    })
 }
 
 fn blank(check: CheckKind) -> CheckSpec {
@@ -140,7 +185,7 @@ fn experiment() -> impl Strategy<Value = Experiment> {
                 phases: PhaseSeconds::default(),
                 faults,
                 expect,
-                limits: Limits { pods, nodes },
+                limits: Limits { pods, nodes, ..Limits::default() },
             }
         },
     )

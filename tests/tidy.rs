@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fs, process};
 
+use mettle::fault::info;
 use mettle::model::{CheckKind, Component, FaultKind};
 
 #[path = "tidy/source.rs"]
@@ -256,16 +257,19 @@ fn every_fault_and_check_is_whole() {
         .collect();
     let texts: Vec<String> = experiments.iter().map(|path| read(path)).collect();
     let page = read("docs/experiments.md");
-    for kind in FaultKind::ALL.map(FaultKind::as_str) {
-        let path = format!("src/fault/{}.rs", kind.replace('-', "_"));
-        let text = read(&path);
-        for heading in ["**Does**", "**Undone by**", "**Evidence**", "**Needs**"] {
-            if !text.contains(&format!("//! {heading}: ")) {
-                wrong.push(format!("{path}: no {heading}"));
+    let faults = read("docs/faults.md");
+    for kind in FaultKind::ALL {
+        let (info, name) = (info(*kind), kind.as_str());
+        for words in [info.level, info.does, info.undone_by, info.evidence] {
+            if words.is_empty() || !faults.contains(words) {
+                wrong.push(format!("docs/faults.md does not say of {name}: {words:?}"));
             }
         }
-        if !texts.iter().any(|text| text.contains(&format!("kind: {kind}"))) {
-            wrong.push(format!("{kind}: no experiment uses it"));
+        if !texts.iter().any(|text| text.contains(&format!("kind: {name}"))) {
+            wrong.push(format!("{name}: no experiment uses it"));
+        }
+        if !faults.contains(&format!("`{name}`")) {
+            wrong.push(format!("docs/faults.md says nothing of {name}"));
         }
     }
     for kind in CheckKind::ALL.map(CheckKind::as_str) {
@@ -278,9 +282,8 @@ fn every_fault_and_check_is_whole() {
             }
         }
     }
-    let names = FaultKind::ALL.map(FaultKind::as_str).into_iter();
     let names =
-        names.chain(CheckKind::ALL.map(CheckKind::as_str)).chain(Component::ALL.map(Component::as_str));
+        CheckKind::ALL.map(CheckKind::as_str).into_iter().chain(Component::ALL.map(Component::as_str));
     wrong.extend(
         names
             .filter(|name| !page.contains(&format!("`{name}`")))
@@ -300,7 +303,7 @@ fn every_fault_and_check_is_whole() {
 fn every_field_is_documented() {
     let mut wrong = Vec::new();
     for (page, sources) in [
-        ("docs/experiments.md", &["src/model/experiment.rs"] as &[&str]),
+        ("docs/experiments.md", &["src/model/experiment.rs", "src/model/fault_spec.rs"] as &[&str]),
         ("docs/scenarios.md", &["src/model/scenario.rs"]),
         ("docs/report.md", &["src/model/report.rs"]),
     ] {

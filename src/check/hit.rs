@@ -63,7 +63,13 @@ impl Hit {
                 let on_node = before.iter().filter(|(_, pod)| pod.node.as_deref() == Some(node));
                 on_node.map(|(name, _)| name.clone()).collect()
             }
-            _ => Vec::new(),
+            // A workload, a service, a route: whatever of the component was there.
+            _ => {
+                let of_component = before
+                    .iter()
+                    .filter(|(_, pod)| target.component.is_some() && pod.component == target.component);
+                of_component.map(|(name, _)| name.clone()).collect()
+            }
         };
         self.components.extend(target.component);
         for name in &names {
@@ -79,7 +85,7 @@ impl Hit {
                 uid: seen.map(|pod| pod.uid.clone()),
                 component,
                 injected_ms: fault.injected_ms,
-                released_ms: fault.reverted_ms.filter(|_| fault.kind == FaultKind::ProcessPause),
+                released_ms: fault.reverted_ms.filter(|_| !replaces(fault.kind)),
             });
         }
         let leaders = leaders_before(timeline, fault.injected_ms);
@@ -98,6 +104,11 @@ impl Hit {
     pub fn pod_named(&self, name: &str) -> Option<&HitPod> {
         self.pods.iter().find(|pod| pod.name.1 == name)
     }
+}
+
+/// Its pods are only as they were when others took their places; else they stay, and are well again with the revert.
+fn replaces(kind: FaultKind) -> bool {
+    matches!(kind, FaultKind::PodKill | FaultKind::PodEvict | FaultKind::NodeKill | FaultKind::ZoneLoss)
 }
 
 struct Seen {

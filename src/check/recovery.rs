@@ -102,7 +102,9 @@ fn is_sign(observation: &Observation, hit: &Hit) -> bool {
             .is_some_and(|pod: &HitPod| {
                 *terminating || !*ready || pod.uid.as_ref().is_some_and(|before| before != uid)
             }),
-        Observation::PodGone { namespace, name, .. } => hit_pod(namespace, name).is_some(),
+        Observation::PodGone { namespace, name, .. } | Observation::Restarted { namespace, name, .. } => {
+            hit_pod(namespace, name).is_some()
+        }
         Observation::Node { name, ready } => !*ready && hit.nodes.contains(name),
         Observation::Leader { component, scope, leader, .. } => hit.leaders.iter().any(|held| {
             (held.component, &held.scope) == (*component, scope) && leader.as_ref() != Some(&held.leader)

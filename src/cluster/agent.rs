@@ -31,14 +31,22 @@ pub struct Start<'a> {
     pub container: &'a str,
     pub name: &'a str,
     pub image: &'a str,
-    pub arguments: Vec<String>,
+    pub arguments: &'a [String],
+    /// It may change the pod's network.
+    pub network: bool,
+    pub ttl_seconds: u32,
 }
 
-#[must_use]
-pub fn pause_arguments(process: &str, ttl_seconds: u32) -> Vec<String> {
-    ["pause", "--process", process, "--ttl-ms", &format!("{}", u64::from(ttl_seconds) * 1000)]
-        .map(str::to_owned)
-        .to_vec()
+impl Start<'_> {
+    /// It ends by itself, or with what it killed: nobody can be attached to it for long.
+    fn is_brief(&self) -> bool {
+        self.arguments.first().is_some_and(|word| word == "kill")
+    }
+
+    fn command_line(&self) -> Vec<String> {
+        let limit = format!("{}", u64::from(self.ttl_seconds) * 1000);
+        [self.arguments, &["--ttl-ms".to_owned(), limit]].concat()
+    }
 }
 
 /// A living agent's stream.
@@ -56,12 +64,12 @@ impl Attached {
     }
 }
 
-/// Adds the ephemeral container, waits until it runs, attaches, and waits for its first word.
+/// Adds the ephemeral container, waits until it runs, and attaches. A brief one may have ended by then: `None`.
 pub async fn start(
     client: &Client,
     start: Start<'_>,
     said: impl Fn(&str, String) + Send + 'static,
-) -> Result<Attached, ClusterError> {
+) -> Result<Option<Attached>, ClusterError> {
     let pods = Api::<Pod>::namespaced(client.clone(), &start.pod.namespace);
     let what = format!("start agent {} in pod {}/{}", start.name, start.pod.namespace, start.pod.name);
     let pod = pods.get(&start.pod.name).await.map_err(ClusterError::api(what.clone()))?;
@@ -78,13 +86,18 @@ pub async fn start(
         .map_err(ClusterError::api(what.clone()))?;
     poll_until(&what, START_DEADLINE, || async {
         let pod = pods.get(&start.pod.name).await.map_err(ClusterError::api(what.clone()))?;
-        Ok(state_of(&pod, start.name).and_then(|state| state.started()))
+        let state = state_of(&pod, start.name);
+        Ok(state.and_then(|state| if start.is_brief() { state.started_or_ended() } else { state.started() }))
     })
     .await?;
-    attach(&pods, &start, &what, said).await
+    match attach(&pods, &start, &what, said).await {
+        Ok(attached) => Ok(Some(attached)),
+        Err(_) if start.is_brief() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-/// The agent has the target's own user id and no capability: it may signal what that user may.
+/// An agent has the target's own user id and no capability: it may signal what that user may.
 fn ephemeral(start: &Start<'_>, pod: &Pod) -> serde_json::Value {
     let spec = pod.spec.as_ref();
     let of_pod = spec.and_then(|spec| spec.security_context.as_ref()).and_then(|context| context.run_as_user);
@@ -93,12 +106,18 @@ fn ephemeral(start: &Start<'_>, pod: &Pod) -> serde_json::Value {
     let of_container =
         target.and_then(|c| c.security_context.as_ref()).and_then(|context| context.run_as_user);
     let user = of_container.or(of_pod);
+    // Root in its own container, without any right over others' processes or files: only the pod's network is its.
+    let (user, capabilities) = if start.network {
+        (Some(0), serde_json::json!({ "drop": ["ALL"], "add": ["NET_ADMIN"] }))
+    } else {
+        (user, serde_json::json!({ "drop": ["ALL"] }))
+    };
     serde_json::json!({
         "name": start.name,
         "image": start.image,
         "imagePullPolicy": "IfNotPresent",
         "targetContainerName": start.container,
-        "args": start.arguments,
+        "args": start.command_line(),
         "stdin": true,
         "stdinOnce": true,
         "securityContext": {
@@ -106,7 +125,7 @@ fn ephemeral(start: &Start<'_>, pod: &Pod) -> serde_json::Value {
             "runAsNonRoot": user.map(|user| user != 0),
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,
-            "capabilities": { "drop": ["ALL"] },
+            "capabilities": capabilities,
             "seccompProfile": { "type": "RuntimeDefault" },
         },
     })
@@ -204,6 +223,13 @@ enum State {
 }
 
 impl State {
+    fn started_or_ended(self) -> Result<(), String> {
+        match self {
+            Self::Running | Self::Ended(_) => Ok(()),
+            Self::Waiting(reason) => Err(reason),
+        }
+    }
+
     fn started(self) -> Result<(), String> {
         match self {
             Self::Running => Ok(()),

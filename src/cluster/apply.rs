@@ -1,90 +1,154 @@
 //! The one place that mutates the cluster during a run. Callers have journalled what they ask for.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::{DeleteParams, EvictParams, Preconditions};
 use kube::{Api, Client};
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 use super::agent::{self, Attached};
+use super::power::Power;
 use super::read::{node_info, pod_info};
-use super::{ClusterError, poll_until};
-use crate::model::{Change, PodInfo, PodRef, Undo};
-
-/// Power over nodes, where the provider has it. Both are idempotent.
-pub trait NodePower: Send + Sync {
-    fn kill<'a>(&'a self, node: &'a str) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
-    fn start<'a>(&'a self, node: &'a str) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
-    /// Nodes that are off.
-    fn off(&self) -> Result<Vec<String>, String>;
-}
+use super::{ClusterError, command, look, object, poll_until};
+use crate::model::{Change, Look, NodeHow, PodInfo, PodRef, Undo};
 
 const REPLACED_DEADLINE: Duration = Duration::from_secs(150);
+const READY_DEADLINE: Duration = Duration::from_secs(150);
 const NODE_READY_DEADLINE: Duration = Duration::from_secs(120);
+/// Less than the time that one change may take altogether.
+const EVICT_DEADLINE: Duration = Duration::from_secs(40);
+const COMMAND_DEADLINE: Duration = Duration::from_secs(40);
 
 /// How an undo ended: what was done, or why it must not be.
 pub enum Applied {
     Done(String),
     AlreadyClean(String),
+    /// Somebody else changed the object since: it was left as it is.
+    Conflict(String),
 }
 
 pub struct Applier {
     client: Client,
-    power: Option<Arc<dyn NodePower>>,
+    power: Option<Arc<dyn Power>>,
     agent_image: String,
     /// Agents that this process feeds with heartbeats, by name.
     agents: Mutex<BTreeMap<String, Attached>>,
+    /// Looks for effects; they end with us.
+    looks: Mutex<JoinSet<()>>,
 }
 
 impl Applier {
     #[must_use]
-    pub fn new(client: Client, power: Option<Arc<dyn NodePower>>, agent_image: String) -> Self {
-        Self { client, power, agent_image, agents: Mutex::new(BTreeMap::new()) }
+    pub fn new(client: Client, power: Option<Arc<dyn Power>>, agent_image: String) -> Self {
+        Self { client, power, agent_image, agents: Mutex::default(), looks: Mutex::default() }
     }
 
-    /// Makes one change. `said` receives what an agent says.
+    /// Makes one change. `said` receives what agents and looks say of its effect.
     ///
     /// # Errors
     /// When the cluster refuses; then it may still have happened.
     pub async fn apply(
         &self,
         change: &Change,
-        said: impl Fn(&str, String) + Send + 'static,
+        said: impl Fn(&str, String) + Clone + Send + Sync + 'static,
     ) -> Result<(), ClusterError> {
+        let reporter = change.reporter();
         match change {
             Change::DeletePod { pod, grace_seconds } => self.delete_pod(pod, *grace_seconds).await,
-            Change::KillNode { node } => {
-                let power = self.power(&format!("kill node {node}"))?;
-                power.kill(node).await.map_err(|why| ClusterError::state(format!("kill node {node}"), why))
+            Change::EvictPod { pod, grace_seconds } => self.evict_pod(pod, *grace_seconds).await,
+            Change::NodePower { node, how } => {
+                let what = change.describe();
+                let done = self.power(&what)?.break_node(node, *how).await;
+                done.map_err(|why| ClusterError::state(what, why))
             }
-            Change::PauseProcess { pod, container, process, agent: name, ttl_seconds } => {
+            Change::Agent { pod, container, agent: name, arguments, network, ttl_seconds } => {
                 let start = agent::Start {
                     pod,
                     container,
                     name,
                     image: &self.agent_image,
-                    arguments: agent::pause_arguments(process, *ttl_seconds),
+                    arguments,
+                    network: *network,
+                    ttl_seconds: *ttl_seconds,
                 };
-                let attached = agent::start(&self.client, start, said).await?;
-                self.agents.lock().await.insert(name.clone(), attached);
+                if let Some(attached) = agent::start(&self.client, start, said).await? {
+                    self.agents.lock().await.insert(name.clone(), attached);
+                }
+                Ok(())
+            }
+            Change::Edit { object, edits, look } => {
+                let edited = async {
+                    let says = object::edit(&self.client, object, edits).await?;
+                    // With a look of its own, what the API says is no effect yet.
+                    let word = if look.is_some() { "note" } else { "effect" };
+                    said(&reporter, format!("{word}: {says}"));
+                    Ok(())
+                };
+                self.looking(look.as_ref(), &reporter, said.clone(), edited).await
+            }
+            Change::Create { object, manifest, look } => {
+                let created = object::create(&self.client, object, manifest);
+                self.looking(look.as_ref(), &reporter, said, created).await
+            }
+            Change::Exec { command } => {
+                let output = command::run(&self.client, command, COMMAND_DEADLINE).await?;
+                let effect = output.lines().find(|line| line.starts_with("effect"));
+                let word = effect.map_or_else(|| format!("note: {}", output.trim()), str::to_owned);
+                said(&reporter, word.chars().take(300).collect());
+                Ok(())
+            }
+            Change::PauseControlPlane { part } => {
+                let what = change.describe();
+                let state =
+                    self.power(&what)?.pause(*part).await.map_err(|why| ClusterError::state(what, why))?;
+                said(&reporter, format!("effect: {state}"));
                 Ok(())
             }
         }
     }
 
+    /// Looks before and after a change, the latter for as long as it takes.
+    async fn looking(
+        &self,
+        look: Option<&Look>,
+        reporter: &str,
+        said: impl Fn(&str, String) + Send + Sync + 'static,
+        change: impl Future<Output = Result<(), ClusterError>>,
+    ) -> Result<(), ClusterError> {
+        let Some(look) = look else { return change.await };
+        let before = look::before(&self.client, look).await;
+        change.await?;
+        let (client, look, reporter) = (self.client.clone(), look.clone(), reporter.to_owned());
+        self.looks.lock().await.spawn(async move {
+            if let Some(effect) = look::until_effective(&client, &look, before).await {
+                said(&reporter, effect);
+            }
+        });
+        Ok(())
+    }
+
+    async fn evict_pod(&self, pod: &PodRef, grace_seconds: u32) -> Result<(), ClusterError> {
+        let what = format!("evict pod {pod}");
+        let parameters =
+            EvictParams { delete_options: Some(pinned(pod, grace_seconds)), ..EvictParams::default() };
+        poll_until(&what, EVICT_DEADLINE, || async {
+            match self.pods(&pod.namespace).evict(&pod.name, &parameters).await {
+                Ok(_) => Ok(Ok(())),
+                // The disruption budget: a drain waits, and so do we.
+                Err(kube::Error::Api(status)) if status.code == 429 => Ok(Err(status.message.clone())),
+                Err(error) => Err(ClusterError::api(what.clone())(error)),
+            }
+        })
+        .await
+    }
+
     async fn delete_pod(&self, pod: &PodRef, grace_seconds: u32) -> Result<(), ClusterError> {
-        let preconditions = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };
-        let parameters = DeleteParams {
-            grace_period_seconds: Some(grace_seconds),
-            preconditions: Some(preconditions),
-            ..DeleteParams::default()
-        };
-        let what = format!("delete pod {}/{}", pod.namespace, pod.name);
+        let what = format!("delete pod {pod}");
+        let parameters = pinned(pod, grace_seconds);
         self.pods(&pod.namespace).delete(&pod.name, &parameters).await.map_err(ClusterError::api(what))?;
         Ok(())
     }
@@ -96,14 +160,50 @@ impl Applier {
     pub async fn undo(&self, undo: &Undo) -> Result<Applied, ClusterError> {
         match undo {
             Undo::AwaitReplaced { pod, controller } => self.await_replaced(pod, controller).await,
-            Undo::StartNode { node } => self.start_node(node).await,
-            Undo::ResumeProcess { pod, agent: name, .. } => {
+            Undo::AwaitReady { pod } => self.await_ready(pod).await,
+            Undo::RestoreNode { node, how } => self.restore_node(node, *how).await,
+            Undo::EndAgent { pod, agent: name } => {
                 if let Some(attached) = self.agents.lock().await.remove(name) {
                     attached.resume().await;
                 }
                 agent::await_ended(&self.client, pod, name).await.map(Applied::Done)
             }
+            Undo::Restore { object } => object::restore(&self.client, object).await,
+            Undo::AwaitRollout { object } => object::settle(&self.client, object).await,
+            Undo::Delete { object } => object::delete(&self.client, object).await,
+            Undo::Exec { command } => {
+                if !command::is_there(&self.client, command).await? {
+                    return Ok(Applied::AlreadyClean(format!(
+                        "pod {} is gone, and the effect with it",
+                        command.pod
+                    )));
+                }
+                command::run(&self.client, command, COMMAND_DEADLINE).await?;
+                Ok(Applied::Done(format!("the inverse command ran in pod {}", command.pod)))
+            }
+            Undo::Nothing { why } => Ok(Applied::AlreadyClean(why.clone())),
+            Undo::ResumeControlPlane { part } => {
+                let what = undo.describe();
+                self.power(&what)?.resume(*part).await.map_err(|why| ClusterError::state(what, why))?;
+                Ok(Applied::Done(format!("{} goes on", part.as_str())))
+            }
         }
+    }
+
+    /// The same pod, or whatever took its place.
+    async fn await_ready(&self, pod: &PodRef) -> Result<Applied, ClusterError> {
+        poll_until(&format!("pod {pod} to be ready"), READY_DEADLINE, || async {
+            let found = self.pods(&pod.namespace).get_opt(&pod.name).await;
+            let found = found.map_err(ClusterError::api(format!("read pod {pod}")))?;
+            Ok(match found.as_ref().map(pod_info) {
+                None => Ok(Applied::AlreadyClean(format!("pod {pod} is gone"))),
+                Some(info) if info.ready && !info.terminating => {
+                    Ok(Applied::Done(format!("pod {pod} is ready")))
+                }
+                Some(_) => Err("it is not ready".to_owned()),
+            })
+        })
+        .await
     }
 
     /// A member of a StatefulSet comes back under its own name; one of a Deployment under another, so then
@@ -152,10 +252,10 @@ impl Applier {
         })
     }
 
-    async fn start_node(&self, node: &str) -> Result<Applied, ClusterError> {
-        let what = format!("start node {node}");
+    async fn restore_node(&self, node: &str, how: NodeHow) -> Result<Applied, ClusterError> {
+        let what = format!("restore node {node}");
         let power = self.power(&what)?;
-        power.start(node).await.map_err(|why| ClusterError::state(what, why))?;
+        power.restore_node(node, how).await.map_err(|why| ClusterError::state(what, why))?;
         let nodes = Api::<Node>::all(self.client.clone());
         poll_until(&format!("node {node} to be ready"), NODE_READY_DEADLINE, || async {
             let found = nodes.get(node).await.map_err(ClusterError::api(format!("read node {node}")))?;
@@ -165,16 +265,19 @@ impl Applier {
         Ok(Applied::Done(format!("node {node} is ready")))
     }
 
-    /// What of ours is still there: nodes that are off, agents that are alive.
+    /// What of ours is still there: nodes that are off, servers that are stopped, objects that bear our marks, agents that
+    /// are alive.
     ///
     /// # Errors
     /// When that cannot be read.
     pub async fn residue(&self, namespace: &str) -> Result<Vec<String>, ClusterError> {
         let mut residue = Vec::new();
         if let Some(power) = &self.power {
-            let off = power.off().map_err(|why| ClusterError::state("read which nodes are off", why))?;
-            residue.extend(off.into_iter().map(|node| format!("node {node} is off")));
+            let broken = power.broken().await;
+            residue.extend(broken.map_err(|why| ClusterError::state("read which nodes are off", why))?);
         }
+        let touched = object::touched(&self.client, namespace).await?;
+        residue.extend(touched.into_iter().map(|object| format!("{object} bears an edit of ours")));
         let pods = self.pods(namespace).list(&kube::api::ListParams::default().limit(2000)).await;
         let pods = pods.map_err(ClusterError::api(format!("list pods of {namespace}")))?;
         for pod in &pods.items {
@@ -186,7 +289,7 @@ impl Applier {
         Ok(residue)
     }
 
-    fn power(&self, what: &str) -> Result<&Arc<dyn NodePower>, ClusterError> {
+    fn power(&self, what: &str) -> Result<&Arc<dyn Power>, ClusterError> {
         self.power.as_ref().ok_or_else(|| {
             ClusterError::state(
                 what,
@@ -197,5 +300,14 @@ impl Applier {
 
     fn pods(&self, namespace: &str) -> Api<Pod> {
         Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// A deletion of this pod and of no other of its name.
+fn pinned(pod: &PodRef, grace_seconds: u32) -> DeleteParams {
+    DeleteParams {
+        grace_period_seconds: Some(grace_seconds),
+        preconditions: Some(Preconditions { uid: Some(pod.uid.clone()), resource_version: None }),
+        ..DeleteParams::default()
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodTemplateSpec, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::ClusterError;
-use crate::model::{Component, NodeInfo, PodInfo, Snapshot, WorkloadInfo};
+use crate::model::{
+    Component, NodeInfo, ObjectInfo, ObjectRef, PodInfo, ServiceInfo, Snapshot, WorkloadInfo,
+};
 
 /// The label by which a pod says what it is.
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";
@@ -36,6 +38,8 @@ pub async fn snapshot(client: &Client, namespace: &str) -> Result<Snapshot, Clus
         sets.list(&list),
     )
     .map_err(ClusterError::api(format!("list the objects of namespace {namespace}")))?;
+    let services = services(client, namespace).await?;
+    let objects = objects(client, namespace).await?;
     let pods: Vec<PodInfo> = pods.items.iter().map(pod_info).collect();
     let workloads =
         deployments.items.iter().map(deployment_info).chain(sets.items.iter().map(set_info)).collect();
@@ -49,7 +53,50 @@ pub async fn snapshot(client: &Client, namespace: &str) -> Result<Snapshot, Clus
         nodes: nodes.items.iter().map(node_info).collect(),
         workloads,
         roles: Vec::new(),
+        services,
+        objects,
     })
+}
+
+async fn services(client: &Client, namespace: &str) -> Result<Vec<ServiceInfo>, ClusterError> {
+    let services = Api::<Service>::namespaced(client.clone(), namespace);
+    let list = services.list(&ListParams::default().limit(LIMIT)).await;
+    let list = list.map_err(ClusterError::api(format!("list the services of namespace {namespace}")))?;
+    let infos = list.items.into_iter().map(|service| ServiceInfo {
+        namespace: namespace.to_owned(),
+        name: service.name_any(),
+        selector: service.spec.and_then(|spec| spec.selector).unwrap_or_default(),
+    });
+    Ok(infos.collect())
+}
+
+/// Kinds that faults look into, with the field that says what they are about.
+const LOOKED_INTO: [(&str, &str, &str); 4] = [
+    ("networking.istio.io/v1", "VirtualService", "spec"),
+    ("networking.istio.io/v1", "DestinationRule", "spec"),
+    ("networking.k8s.io/v1", "NetworkPolicy", "spec"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding", "subjects"),
+];
+
+/// A kind that the cluster does not know, or hides from us, has none: a fault that needs one finds no match.
+async fn objects(client: &Client, namespace: &str) -> Result<Vec<ObjectInfo>, ClusterError> {
+    let reads = LOOKED_INTO.map(|(api_version, kind, field)| async move {
+        let any = ObjectRef::new(api_version, kind, Some(namespace), "");
+        match super::object::api(client, &any).list(&ListParams::default().limit(LIMIT)).await {
+            Ok(list) => Ok(list
+                .items
+                .into_iter()
+                .map(|mut item| ObjectInfo {
+                    object: ObjectRef { name: item.name_any(), ..any.clone() },
+                    component: component_of(item.labels()),
+                    spec: item.data.get_mut(field).map(serde_json::Value::take).unwrap_or_default(),
+                })
+                .collect::<Vec<_>>()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => Ok(Vec::new()),
+            Err(error) => Err(ClusterError::api(format!("list objects of kind {kind}"))(error)),
+        }
+    });
+    Ok(futures::future::try_join_all(reads).await?.concat())
 }
 
 pub fn pod_info(pod: &Pod) -> PodInfo {
@@ -111,9 +158,9 @@ pub fn deployment_info(deployment: &Deployment) -> WorkloadInfo {
         ready: status.ready_replicas.unwrap_or(0),
     });
     let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let labels = deployment.metadata.labels.clone().unwrap_or_default();
     let ready = status.map_or(0, Rollout::ready);
-    workload("Deployment", deployment.namespace(), deployment.name_any(), &labels, desired, ready)
+    let template = deployment.spec.as_ref().map(|spec| &spec.template);
+    workload("Deployment", &deployment.metadata, template, desired, ready)
 }
 
 pub fn set_info(set: &StatefulSet) -> WorkloadInfo {
@@ -125,9 +172,8 @@ pub fn set_info(set: &StatefulSet) -> WorkloadInfo {
         ready: status.ready_replicas.unwrap_or(0),
     });
     let desired = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let labels = set.metadata.labels.clone().unwrap_or_default();
     let ready = status.map_or(0, Rollout::ready);
-    workload("StatefulSet", set.namespace(), set.name_any(), &labels, desired, ready)
+    workload("StatefulSet", &set.metadata, set.spec.as_ref().map(|spec| &spec.template), desired, ready)
 }
 
 /// How far a controller is with what its object says now.
@@ -153,18 +199,21 @@ impl Rollout {
 
 fn workload(
     kind: &str,
-    namespace: Option<String>,
-    name: String,
-    labels: &BTreeMap<String, String>,
+    metadata: &ObjectMeta,
+    template: Option<&PodTemplateSpec>,
     desired: i32,
     ready: i32,
 ) -> WorkloadInfo {
+    let labels = template.and_then(|template| template.metadata.as_ref()?.labels.clone()).unwrap_or_default();
+    let containers = template.and_then(|template| template.spec.as_ref()).map(|spec| &spec.containers);
     WorkloadInfo {
-        namespace: namespace.unwrap_or_default(),
-        name: format!("{kind}/{name}"),
-        component: component_of(labels),
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: format!("{kind}/{}", metadata.name.as_deref().unwrap_or_default()),
+        component: metadata.labels.as_ref().and_then(component_of),
         desired,
         ready,
+        labels,
+        containers: containers.into_iter().flatten().map(|container| container.name.clone()).collect(),
     }
 }
 

@@ -36,7 +36,7 @@ pub async fn execute(global: &Global, args: &ListArgs) -> CommandResult {
 /// What a person sees, in this order; `--json` prints every field.
 fn columns(what: ListWhat) -> &'static [&'static str] {
     match what {
-        ListWhat::Faults => &["name", "does", "undone_by", "evidence", "needs"],
+        ListWhat::Faults => &["name", "level", "does", "evidence", "with"],
         ListWhat::Checks => &["name", "judges"],
         ListWhat::Experiments => &["experiment", "faults", "proves", "file"],
         ListWhat::Suites => &["suite", "experiments", "description", "file"],
@@ -56,6 +56,7 @@ fn print_table(columns: &[&str], rows: &[Value]) {
     for row in rows {
         table.push_record(columns.iter().map(|column| match &row[*column] {
             Value::String(text) => text.clone(),
+            Value::Array(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
             other => other.to_string(),
         }));
     }
@@ -63,7 +64,7 @@ fn print_table(columns: &[&str], rows: &[Value]) {
 }
 
 fn faults() -> Vec<Value> {
-    FaultKind::ALL.into_iter().map(|kind| json!(fault::info(kind))).collect()
+    FaultKind::ALL.iter().map(|kind| json!(fault::info(*kind))).collect()
 }
 
 fn checks() -> Vec<Value> {

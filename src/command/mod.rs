@@ -10,6 +10,8 @@ pub mod list;
 pub mod live;
 pub mod node;
 pub mod plan;
+pub mod rbac;
+pub mod rehearse;
 pub mod report;
 pub mod revert;
 pub mod run;
@@ -150,6 +152,8 @@ async fn dispatch(cli: &Cli) -> CommandResult {
         Command::Status => status::execute(global).await,
         Command::Node(args) => node::execute(global, args).await,
         Command::Plan(args) => plan::execute(global, args).await,
+        Command::Rehearse(args) => rehearse::execute(global, args).await,
+        Command::Rbac(args) => rbac::execute(args),
         Command::Run(args) => run::execute(global, args).await,
         Command::Revert(args) => revert::execute(global, args).await,
         Command::Claims(args) => claims::execute(global, args),

@@ -15,7 +15,7 @@ pub async fn execute(global: &Global, args: &PlanArgs) -> CommandResult {
     let run = RunId("plan".to_owned());
     let mut plans = Vec::with_capacity(loaded.len());
     for one in &loaded {
-        let plan = resolve(&one.experiment, &run, seed, &snapshot).map_err(|error| {
+        let plan = resolve(&one.experiment.unrolled(seed), &run, seed, &snapshot).map_err(|error| {
             let error = anyhow::Error::new(error).context(one.path.display().to_string());
             Failure::new(Exit::Usage, error)
                 .hint("`mettle status` shows what stands; selectors are in docs/experiments.md")
@@ -36,7 +36,11 @@ pub fn text_of(plan: &Plan) -> String {
     use std::fmt::Write;
     let mut text = format!("experiment {}, seed {}\n", plan.experiment, plan.seed);
     let limits = plan.limits;
-    let _ = writeln!(text, "  limits: at most {} pods, {} nodes", limits.pods, limits.nodes);
+    let _ = writeln!(
+        text,
+        "  limits: at most {} pods, {} nodes, {} workloads, {} other objects, {} % of a component",
+        limits.pods, limits.nodes, limits.workloads, limits.objects, limits.share_percent
+    );
     for fault in &plan.faults {
         let _ = writeln!(
             text,

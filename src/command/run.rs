@@ -86,7 +86,7 @@ async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandR
     Ok(report_command::exit_of(&report))
 }
 
-async fn refuse_residue(world: &LiveWorld) -> Result<(), Failure> {
+pub(super) async fn refuse_residue(world: &LiveWorld) -> Result<(), Failure> {
     let residue = world.residue().await.map_err(|error| Failure::new(Exit::SetUp, error))?;
     match residue.first() {
         None => Ok(()),

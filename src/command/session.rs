@@ -1,16 +1,16 @@
 //! What the commands that touch a standing cluster share: the open cluster, its world, its journals.
 
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use kube::Client;
 
 use super::{Failure, provider_failure};
 use crate::cli::{Global, ProviderKind};
-use crate::cluster::{Applier, ClusterError, Dialer, NodePower, connect};
+use crate::cluster::{Answer, Applier, ClusterError, Dialer, Power, connect};
 use crate::component::Credentials;
 use crate::exit::Exit;
+use crate::model::{ControlPlanePart, NodeHow};
 use crate::provider::{self, ClusterHandle, power};
 use crate::run::{LiveWorld, find_unreverted};
 use crate::stack::{NAMESPACE, agent_image, read_password};
@@ -123,9 +123,9 @@ impl Session {
     async fn world_with(&self, agent_image: String) -> Result<LiveWorld, Failure> {
         let credentials = self.credentials().await?;
         let dialer = self.dialer();
-        let power: Option<Arc<dyn NodePower>> = match self.handle.kind {
+        let power: Option<Arc<dyn Power>> = match self.handle.kind {
             ProviderKind::Current => None,
-            _ => Some(Arc::new(Power(self.handle.clone()))),
+            _ => Some(Arc::new(Beneath(self.handle.clone()))),
         };
         let applier = Applier::new(self.client.clone(), power, agent_image);
         Ok(LiveWorld::new(self.client.clone(), NAMESPACE.to_owned(), dialer, applier, credentials))
@@ -144,42 +144,42 @@ impl Session {
     }
 }
 
-/// The provider's power over its nodes; its calls block.
-struct Power(ClusterHandle);
+/// The provider's power over its machines; its calls block.
+struct Beneath(ClusterHandle);
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
-
-impl Power {
-    fn call(
+impl Beneath {
+    fn call<T: Send + 'static>(
         &self,
-        name: &str,
-        work: fn(&ClusterHandle, &str) -> Result<(), provider::ProviderError>,
-    ) -> Answer<'static, ()> {
-        let (handle, name) = (self.0.clone(), name.to_owned());
+        work: impl FnOnce(&ClusterHandle) -> Result<T, provider::ProviderError> + Send + 'static,
+    ) -> Answer<'static, T> {
+        let handle = self.0.clone();
         Box::pin(async move {
-            let done = tokio::task::spawn_blocking(move || work(&handle, &name)).await;
+            let done = tokio::task::spawn_blocking(move || work(&handle)).await;
             done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
         })
     }
 }
 
-impl NodePower for Power {
-    fn kill<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
-        self.call(name, power::kill)
+impl Power for Beneath {
+    fn break_node<'a>(&'a self, node: &'a str, how: NodeHow) -> Answer<'a, ()> {
+        let node = node.to_owned();
+        self.call(move |cluster| power::break_node(cluster, &node, how))
     }
 
-    fn start<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
-        self.call(name, power::start)
+    fn restore_node<'a>(&'a self, node: &'a str, how: NodeHow) -> Answer<'a, ()> {
+        let node = node.to_owned();
+        self.call(move |cluster| power::restore_node(cluster, &node, how))
     }
 
-    fn off(&self) -> Result<Vec<String>, String> {
-        let mut off = Vec::new();
-        for name in &self.0.nodes {
-            let state = power::state(&self.0, name).map_err(|error| error.to_string())?;
-            if state != power::NodeState::On {
-                off.push(name.clone());
-            }
-        }
-        Ok(off)
+    fn pause(&self, part: ControlPlanePart) -> Answer<'_, String> {
+        self.call(move |cluster| power::pause(cluster, part))
+    }
+
+    fn resume(&self, part: ControlPlanePart) -> Answer<'_, ()> {
+        self.call(move |cluster| power::resume(cluster, part))
+    }
+
+    fn broken(&self) -> Answer<'_, Vec<String>> {
+        self.call(power::broken)
     }
 }

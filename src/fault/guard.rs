@@ -1,9 +1,9 @@
 //! The blast radius: what a plan may touch at all. Checked before the first change, and for each fault again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::PlanError;
-use crate::model::{Change, Limits, PlannedFault, Snapshot};
+use crate::model::{Change, Component, Limits, ObjectRef, PlannedFault, Snapshot};
 
 /// A namespace is touched only when its owner put this label on it.
 pub const ALLOWED_LABEL: (&str, &str) = ("mettle.dev/chaos", "allowed");
@@ -16,36 +16,115 @@ pub const PROTECTED_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube
 /// # Errors
 /// With the first fault that goes too far.
 pub fn guard(faults: &[PlannedFault], limits: Limits, snapshot: &Snapshot) -> Result<(), PlanError> {
-    let mut pods = BTreeSet::new();
-    let mut nodes = BTreeSet::new();
+    let mut hit = Hit::default();
     for fault in faults {
         let refuse = |why: String| PlanError::Refused { fault: fault.index, kind: fault.kind, why };
         for change in &fault.changes {
-            match &change.change {
-                Change::DeletePod { pod, .. } | Change::PauseProcess { pod, .. } => {
-                    namespace(&pod.namespace, snapshot).map_err(refuse)?;
-                    pods.insert((pod.namespace.clone(), pod.name.clone()));
-                }
-                Change::KillNode { node } => {
-                    nodes.insert(node.clone());
-                }
-            }
+            hit.add(&change.change, snapshot).map_err(refuse)?;
         }
-        if pods.len() > limits.pods as usize {
-            return Err(refuse(format!("it would hit {} pods, limits.pods is {}", pods.len(), limits.pods)));
-        }
-        if nodes.len() > limits.nodes as usize {
-            return Err(refuse(format!(
-                "it would hit {} nodes, limits.nodes is {}",
-                nodes.len(),
-                limits.nodes
-            )));
-        }
-        if !nodes.is_empty() && nodes.len() >= snapshot.nodes.len() {
-            return Err(refuse("it would leave no node alive".to_owned()));
-        }
+        hit.problem(limits, snapshot).map_or(Ok(()), |why| Err(refuse(why)))?;
     }
     Ok(())
+}
+
+/// Everything that some changes together would hit.
+#[derive(Default)]
+struct Hit {
+    pods: BTreeSet<(String, String)>,
+    nodes: BTreeSet<String>,
+    workloads: BTreeSet<ObjectRef>,
+    objects: BTreeSet<ObjectRef>,
+    control_plane: bool,
+}
+
+impl Hit {
+    fn add(&mut self, change: &Change, snapshot: &Snapshot) -> Result<(), String> {
+        if let Some(pod) = change.pod() {
+            namespace(&pod.namespace, snapshot)?;
+            self.pods.insert((pod.namespace.clone(), pod.name.clone()));
+        }
+        match change {
+            Change::NodePower { node, .. } => {
+                self.nodes.insert(node.clone());
+            }
+            Change::Edit { object, .. } | Change::Create { object, .. } => {
+                if let Some(name) = &object.namespace {
+                    namespace(name, snapshot)?;
+                }
+                match object.kind.as_str() {
+                    "Node" => self.nodes.insert(object.name.clone()),
+                    "Deployment" | "StatefulSet" => self.workloads.insert(object.clone()),
+                    _ => self.objects.insert(object.clone()),
+                };
+            }
+            Change::PauseControlPlane { .. } => self.control_plane = true,
+            Change::DeletePod { .. }
+            | Change::EvictPod { .. }
+            | Change::Agent { .. }
+            | Change::Exec { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn problem(&self, limits: Limits, snapshot: &Snapshot) -> Option<String> {
+        let counts = [
+            // What a drained node loses counts as the node.
+            ("pods", "pods", self.pods_beside_nodes(snapshot), limits.pods),
+            ("nodes", "nodes", self.nodes.len(), limits.nodes),
+            ("workloads", "workloads", self.workloads.len(), limits.workloads),
+            ("objects", "other objects", self.objects.len(), limits.objects),
+        ];
+        for (field, what, count, limit) in counts {
+            if count > limit as usize {
+                return Some(format!("it would hit {count} {what}, limits.{field} is {limit}"));
+            }
+        }
+        if self.control_plane && !limits.control_plane {
+            return Some(
+                "it would stop a server of the control plane, limits.controlPlane is false".to_owned(),
+            );
+        }
+        if !self.nodes.is_empty() && self.nodes.len() >= snapshot.nodes.len() {
+            return Some("it would leave no node alive".to_owned());
+        }
+        self.share(limits, snapshot)
+    }
+
+    fn pods_beside_nodes(&self, snapshot: &Snapshot) -> usize {
+        let on_hit_node = |namespace: &str, name: &str| {
+            let node = snapshot.pod(namespace, name).and_then(|pod| pod.node.as_ref());
+            node.is_some_and(|node| self.nodes.contains(node))
+        };
+        self.pods.iter().filter(|(namespace, name)| !on_hit_node(namespace, name)).count()
+    }
+
+    fn share(&self, limits: Limits, snapshot: &Snapshot) -> Option<String> {
+        if limits.share_percent >= 100 {
+            return None;
+        }
+        let mut counts: BTreeMap<Component, (usize, usize)> = BTreeMap::new();
+        let changed: BTreeSet<Component> = snapshot
+            .workloads
+            .iter()
+            .filter(|workload| self.workloads.contains(&workload.object()))
+            .filter_map(|workload| workload.component)
+            .collect();
+        for pod in snapshot.pods.iter().filter(|pod| !pod.terminating) {
+            let Some(component) = pod.component else { continue };
+            let (hit, all) = counts.entry(component).or_default();
+            *all += 1;
+            let named = self.pods.contains(&(pod.namespace.clone(), pod.name.clone()));
+            let on_node = pod.node.as_ref().is_some_and(|node| self.nodes.contains(node));
+            *hit += usize::from(named || on_node || changed.contains(&component));
+        }
+        let over = counts.iter().find(|(_, (hit, all))| hit * 100 > all * limits.share_percent as usize);
+        over.map(|(component, (hit, all))| {
+            format!(
+                "it would hit {hit} of {all} pods of {component}, limits.sharePercent is {}",
+                limits.share_percent
+            )
+        })
+    }
 }
 
 fn namespace(name: &str, snapshot: &Snapshot) -> Result<(), String> {
@@ -72,8 +151,7 @@ mod tests {
     fn planned(kind: FaultKind, count: u32) -> PlannedFault {
         let mut target = target(Component::Redis);
         target.count = count;
-        let spec =
-            FaultSpec { kind, target, at_seconds: 0, hold_seconds: 5, grace_seconds: 0, process: None };
+        let spec = FaultSpec::new(kind, target);
         let mut random = ChaCha8Rng::seed_from_u64(1);
         crate::fault::plan(&RunId("r".into()), 0, &spec, &redis_snapshot(), &mut random).unwrap()
     }
@@ -81,7 +159,7 @@ mod tests {
     #[test]
     fn limits_labels_and_protected_namespaces_hold() {
         let snapshot = redis_snapshot();
-        let one_pod = Limits { pods: 1, nodes: 0 };
+        let one_pod = Limits { pods: 1, ..Limits::default() };
         assert_eq!(guard(&[planned(FaultKind::PodKill, 1)], one_pod, &snapshot), Ok(()));
         let refused = |faults: &[PlannedFault], limits, snapshot: &Snapshot| {
             guard(faults, limits, snapshot).unwrap_err().to_string()
@@ -90,7 +168,7 @@ mod tests {
             @"faults[0] (pod-kill) is refused: it would hit 2 pods, limits.pods is 1");
         insta::assert_snapshot!(refused(&[planned(FaultKind::NodeKill, 1)], one_pod, &snapshot),
             @"faults[0] (node-kill) is refused: it would hit 1 nodes, limits.nodes is 0");
-        insta::assert_snapshot!(refused(&[planned(FaultKind::NodeKill, 3)], Limits { pods: 1, nodes: 9 }, &snapshot),
+        insta::assert_snapshot!(refused(&[planned(FaultKind::NodeKill, 3)], Limits { pods: 1, nodes: 9, ..Limits::default() }, &snapshot),
             @"faults[0] (node-kill) is refused: it would leave no node alive");
         let mut unlabelled = redis_snapshot();
         unlabelled.namespaces.clear();
@@ -102,5 +180,46 @@ mod tests {
         }
         insta::assert_snapshot!(refused(&[system], one_pod, &snapshot),
             @"faults[0] (pod-kill) is refused: namespace kube-system is protected");
+    }
+    #[test]
+    fn every_kind_of_object_has_its_limit() {
+        let snapshot = redis_snapshot();
+        let refused = |kind, limits| {
+            let faults = [planned(kind, 1)];
+            guard(&faults, limits, &snapshot)
+                .map_or_else(|error| error.to_string(), |()| "allowed".to_owned())
+        };
+        let none = Limits::default();
+        insta::assert_snapshot!(
+            [
+                refused(FaultKind::ScaleDown, none),
+                refused(FaultKind::ScaleDown, Limits { workloads: 1, ..none }),
+                refused(FaultKind::ScaleDown, Limits { workloads: 1, share_percent: 50, ..none }),
+                refused(FaultKind::EndpointsLost, none),
+                refused(FaultKind::EndpointsLost, Limits { objects: 1, ..none }),
+                refused(FaultKind::NodeCordon, none),
+                refused(FaultKind::NodeDrain, Limits { nodes: 1, ..none }),
+                refused(FaultKind::NodeDrain, Limits { nodes: 1, share_percent: 30, ..none }),
+                refused(FaultKind::PodKill, Limits { share_percent: 15, ..none }),
+                refused(FaultKind::PodKill, Limits { share_percent: 17, ..none }),
+                refused(FaultKind::ApiServerPause, none),
+                refused(FaultKind::ApiServerPause, Limits { control_plane: true, ..none }),
+            ]
+            .join("\n"),
+            @r"
+            faults[0] (scale-down) is refused: it would hit 1 workloads, limits.workloads is 0
+            allowed
+            faults[0] (scale-down) is refused: it would hit 6 of 6 pods of redis, limits.sharePercent is 50
+            faults[0] (endpoints-lost) is refused: it would hit 1 other objects, limits.objects is 0
+            allowed
+            faults[0] (node-cordon) is refused: it would hit 1 nodes, limits.nodes is 0
+            allowed
+            faults[0] (node-drain) is refused: it would hit 2 of 6 pods of redis, limits.sharePercent is 30
+            faults[0] (pod-kill) is refused: it would hit 1 of 6 pods of redis, limits.sharePercent is 15
+            allowed
+            faults[0] (api-server-pause) is refused: it would stop a server of the control plane, limits.controlPlane is false
+            allowed
+            "
+        );
     }
 }

@@ -1,40 +1,78 @@
-//! One file a fault. Pure: a snapshot in, changes and their undo out; a timeline in, evidence out.
-//! A new fault is one file, one line in each match below, and one experiment (docs/adding-a-fault.md).
+//! One file a way to break things, one row of the catalogue a fault. Pure: a snapshot in, changes and their undo out; a
+//! timeline in, evidence out. How a new one is added: docs/adding-a-fault.md.
 
+mod agents;
+mod catalogue;
+mod commands;
+mod control_plane;
+mod evidence;
 mod guard;
-mod node_kill;
-mod pod_kill;
-mod process_pause;
+mod mesh;
+mod nodes;
+mod objects;
+mod pods;
+mod rights;
 mod select;
+mod workload;
 
 #[cfg(test)]
 mod testing;
 
+pub use catalogue::{FaultInfo, info};
+pub use evidence::evidence;
 pub use guard::{ALLOWED_LABEL, PROTECTED_NAMESPACES, guard};
+pub use objects::RUN_LABEL;
+pub use rights::{Right, always, rights};
 pub use select::{PlanError, key_slot};
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::model::{Event, FaultKind, FaultSpec, PlannedChange, PlannedFault, RunId, Snapshot};
+use crate::model::{FaultKind, FaultSpec, PlannedFault, RunId, Snapshot};
 
-/// What the catalogue says of a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct FaultInfo {
-    pub name: &'static str,
-    pub level: &'static str,
-    pub does: &'static str,
-    pub undone_by: &'static str,
-    pub evidence: &'static str,
-    pub needs: &'static str,
+/// What carries a fault out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Pods,
+    Agents,
+    Workloads,
+    Nodes,
+    Objects,
+    Commands,
+    ControlPlane,
 }
 
-#[must_use]
-pub fn info(kind: FaultKind) -> FaultInfo {
+fn way(kind: FaultKind) -> Way {
+    use FaultKind::{
+        ApiServerPause, ControllerManagerPause, CrashLoop, DnsServerPause, EndpointsLost, EtcdPause,
+        ImageBroken, LivenessBroken, MeshAbort, MeshDelay, MeshDeny, MeshPlaintext, MeshPoolTiny,
+        MeshRouteLost, NetworkPolicyDeny, NodeCordon, NodeDrain, NodeFreeze, NodeIsolate, NodeKill,
+        NodeTaint, PgbouncerPause, PodEvict, PodKill, PostgresDisconnect, PostgresReplayPause,
+        PostgresSwitchover, RabbitmqDiskAlarm, RabbitmqMemoryAlarm, RabbitmqStopApp, RbacRevoked,
+        ReadinessBroken, RedisClientPause, RedisFailover, RedisMemoryFull, RollingRestart, ScaleDown,
+        SchedulerPause, ZoneLoss,
+    };
     match kind {
-        FaultKind::PodKill => pod_kill::INFO,
-        FaultKind::NodeKill => node_kill::INFO,
-        FaultKind::ProcessPause => process_pause::INFO,
+        PodKill | PodEvict => Way::Pods,
+        CrashLoop | ImageBroken | ReadinessBroken | LivenessBroken | ScaleDown | RollingRestart => {
+            Way::Workloads
+        }
+        NodeKill | NodeFreeze | NodeIsolate | NodeCordon | NodeTaint | NodeDrain | ZoneLoss => Way::Nodes,
+        EndpointsLost | NetworkPolicyDeny | RbacRevoked | MeshDelay | MeshAbort | MeshRouteLost
+        | MeshPoolTiny | MeshPlaintext | MeshDeny => Way::Objects,
+        PostgresSwitchover | PostgresReplayPause | PostgresDisconnect | PgbouncerPause | RedisFailover
+        | RedisClientPause | RedisMemoryFull | RabbitmqMemoryAlarm | RabbitmqDiskAlarm | RabbitmqStopApp => {
+            Way::Commands
+        }
+        ApiServerPause | SchedulerPause | ControllerManagerPause | EtcdPause | DnsServerPause => {
+            Way::ControlPlane
+        }
+        _ => Way::Agents,
     }
+}
+
+#[cfg(test)]
+fn is_command(kind: FaultKind) -> bool {
+    way(kind) == Way::Commands
 }
 
 /// Resolves one fault against a snapshot. The same snapshot and generator give the same targets.
@@ -48,10 +86,14 @@ pub fn plan(
     snapshot: &Snapshot,
     random: &mut ChaCha8Rng,
 ) -> Result<PlannedFault, PlanError> {
-    let changes = match spec.kind {
-        FaultKind::PodKill => pod_kill::changes(spec, snapshot, random)?,
-        FaultKind::NodeKill => node_kill::changes(spec, snapshot, random)?,
-        FaultKind::ProcessPause => process_pause::changes(run, index, spec, snapshot, random)?,
+    let changes = match way(spec.kind) {
+        Way::Pods => pods::changes(spec, snapshot, random)?,
+        Way::Agents => agents::changes(run, index, spec, snapshot, random)?,
+        Way::Workloads => workload::changes(&run.0, spec, snapshot, random)?,
+        Way::Nodes => nodes::changes(spec, snapshot, random)?,
+        Way::Objects => objects::changes(&run.0, index, spec, snapshot)?,
+        Way::Commands => commands::changes(spec, snapshot, random)?,
+        Way::ControlPlane => control_plane::changes(spec)?,
     };
     Ok(PlannedFault {
         index,
@@ -60,15 +102,4 @@ pub fn plan(
         hold_ms: u64::from(spec.hold_seconds) * 1000,
         changes,
     })
-}
-
-/// What in `events` shows that this change bit, each with its ms; empty while the proof is not complete.
-/// `events` begin at the injection.
-#[must_use]
-pub fn evidence(kind: FaultKind, change: &PlannedChange, events: &[Event]) -> Vec<(u64, String)> {
-    match kind {
-        FaultKind::PodKill => pod_kill::evidence(change, events),
-        FaultKind::NodeKill => node_kill::evidence(change, events),
-        FaultKind::ProcessPause => process_pause::evidence(change, events),
-    }
 }

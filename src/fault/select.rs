@@ -4,7 +4,9 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
-use crate::model::{Component, FaultKind, PodInfo, Role, RoleFact, Snapshot, Target, TargetSpec};
+use crate::model::{
+    Component, FaultKind, PodInfo, Role, RoleFact, Snapshot, Target, TargetSpec, WorkloadInfo,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PlanError {
@@ -18,6 +20,10 @@ pub enum PlanError {
     NotScheduled { object: String },
     #[error("{object} has no container that runs {process}")]
     NoContainer { object: String, process: String },
+    #[error("{kind} needs a pod of {wanted}, and {object} is none")]
+    WrongComponent { object: String, wanted: &'static str, kind: &'static str },
+    #[error("faults[{fault}]: {object} has no {what}")]
+    Lacks { fault: usize, object: String, what: String },
     #[error("faults[{fault}] ({}) is refused: {why}", kind.as_str())]
     Refused { fault: usize, kind: FaultKind, why: String },
 }
@@ -29,6 +35,7 @@ impl PlanError {
         match self {
             Self::NoMatch { query, .. } => Self::NoMatch { fault: index, query },
             Self::TooFew { wanted, found, query, .. } => Self::TooFew { fault: index, wanted, found, query },
+            Self::Lacks { object, what, .. } => Self::Lacks { fault: index, object, what },
             other => other,
         }
     }
@@ -89,6 +96,48 @@ pub fn pods<'a>(
             (*pod, target_of(pod, spec, snapshot, because))
         })
         .collect())
+}
+
+/// Deployments and StatefulSets of the selected pods, drawn by the seed.
+pub fn workloads<'a>(
+    spec: &TargetSpec,
+    snapshot: &'a Snapshot,
+    random: &mut ChaCha8Rng,
+) -> Result<Vec<(&'a WorkloadInfo, Target)>, PlanError> {
+    let mut matching: Vec<&WorkloadInfo> = snapshot
+        .workloads
+        .iter()
+        .filter(|workload| match spec.component {
+            Some(component) => workload.component == Some(component),
+            None => spec.labels.iter().all(|(key, value)| workload.labels.get(key) == Some(value)),
+        })
+        .collect();
+    if matching.is_empty() {
+        return Err(PlanError::NoMatch { fault: 0, query: describe(spec) });
+    }
+    matching.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    let indices: Vec<usize> = (0..matching.len()).collect();
+    let drawn = draw(spec, &indices, random)?.into_iter().map(|i| {
+        let workload = matching[i];
+        let target = Target {
+            object: format!("workload/{}/{}", workload.namespace, workload.kind_and_name().1),
+            node: None,
+            component: workload.component,
+            role: None,
+            because: format!("{}; {} of {}", describe(spec), spec.count, matching.len()),
+        };
+        (workload, target)
+    });
+    Ok(drawn.collect())
+}
+
+/// Addresses of the pods that a selector of peers means: all of them, no draw.
+pub fn addresses(spec: &TargetSpec, snapshot: &Snapshot) -> Result<Vec<String>, PlanError> {
+    let mut found: Vec<String> =
+        matching(spec, snapshot)?.into_iter().filter_map(|(pod, _)| pod.ip.clone()).collect();
+    found.sort();
+    found.dedup();
+    Ok(found)
 }
 
 fn target_of(pod: &PodInfo, spec: &TargetSpec, snapshot: &Snapshot, because: String) -> Target {
@@ -155,6 +204,9 @@ pub fn describe(spec: &TargetSpec) -> String {
     parts.extend(spec.labels.iter().map(|(key, value)| format!("{key}={value}")));
     if let Some(node) = &spec.node {
         parts.push(format!("node {node}"));
+    }
+    if let Some(zone) = &spec.zone {
+        parts.push(format!("zone {zone}"));
     }
     parts.join(", ")
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::fault::ALLOWED_LABEL;
-use crate::model::{Component, NodeInfo, PodInfo, Role, RoleFact, Snapshot, TargetSpec};
+use crate::model::{
+    Component, NodeInfo, PodInfo, Role, RoleFact, ServiceInfo, Snapshot, TargetSpec, WorkloadInfo,
+};
 
 pub fn target(component: Component) -> TargetSpec {
     TargetSpec { component: Some(component), count: 1, ..TargetSpec::default() }
@@ -12,6 +14,7 @@ pub fn target(component: Component) -> TargetSpec {
 /// Three nodes; redis-0..2 primaries of a third of the slots each, redis-3..5 their replicas.
 pub fn redis_snapshot() -> Snapshot {
     let thirds = [(0, 5460), (5461, 10922), (10923, 16383)];
+    let labels = BTreeMap::from([("app.kubernetes.io/name".to_owned(), "redis".to_owned())]);
     let pod = |i: usize| PodInfo {
         namespace: "ai-platform".into(),
         name: format!("redis-{i}"),
@@ -20,7 +23,7 @@ pub fn redis_snapshot() -> Snapshot {
         ip: Some(format!("10.0.0.{i}")),
         ready: true,
         terminating: false,
-        labels: BTreeMap::new(),
+        labels: labels.clone(),
         component: Some(Component::Redis),
         controller: Some("StatefulSet/redis".into()),
         containers: BTreeMap::from([("redis".to_owned(), (format!("id-{i}"), 0))]),
@@ -45,7 +48,21 @@ pub fn redis_snapshot() -> Snapshot {
         )]),
         pods: (0..6).map(pod).collect(),
         nodes: (1..=3).map(node).collect(),
-        workloads: Vec::new(),
+        workloads: vec![WorkloadInfo {
+            namespace: "ai-platform".into(),
+            name: "StatefulSet/redis".into(),
+            component: Some(Component::Redis),
+            desired: 6,
+            ready: 6,
+            labels: labels.clone(),
+            containers: vec!["redis".into()],
+        }],
         roles: (0..6).map(fact).collect(),
+        services: vec![ServiceInfo {
+            namespace: "ai-platform".into(),
+            name: "redis".into(),
+            selector: labels,
+        }],
+        objects: Vec::new(),
     }
 }

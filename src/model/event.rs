@@ -51,6 +51,15 @@ pub enum Observation {
         ready: bool,
         terminating: bool,
     },
+    /// The kubelet started a container of the pod again.
+    Restarted {
+        namespace: String,
+        name: String,
+        uid: String,
+        container: String,
+        /// In all.
+        restarts: i32,
+    },
     PodGone {
         namespace: String,
         name: String,

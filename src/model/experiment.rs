@@ -1,34 +1,15 @@
 //! The declarative files: experiments and suites. Unknown fields are errors, with their path.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Component, FileError, Role, Store, read_yaml};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
-/// The faults of the catalogue. Each has a file in `fault/`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum FaultKind {
-    PodKill,
-    NodeKill,
-    ProcessPause,
-}
-
-impl FaultKind {
-    pub const ALL: [Self; 3] = [Self::PodKill, Self::NodeKill, Self::ProcessPause];
-
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PodKill => "pod-kill",
-            Self::NodeKill => "node-kill",
-            Self::ProcessPause => "process-pause",
-        }
-    }
-}
+use super::fault_spec::one;
+use super::{Component, FaultSpec, FileError, Seed, Store, read_yaml};
 
 /// The checks. Each has a file in `check/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -86,52 +67,6 @@ impl WindowName {
     }
 }
 
-/// Which objects a fault may hit. Exactly one of `component`, `labels` or `node` is given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct TargetSpec {
-    #[serde(default)]
-    pub component: Option<Component>,
-    /// With `component`: its role by the server's own word at injection; any member when absent.
-    #[serde(default)]
-    pub role: Option<Role>,
-    /// With `component: redis`: the role in the shard that holds this key.
-    #[serde(default)]
-    pub of_key: Option<String>,
-    /// Pods with all of these labels.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// A node by name; only for faults on nodes. Otherwise the node that hosts the selected pod.
-    #[serde(default)]
-    pub node: Option<String>,
-    /// How many of those that match, drawn by the seed.
-    #[serde(default = "one")]
-    pub count: u32,
-}
-
-fn one() -> u32 {
-    1
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct FaultSpec {
-    pub kind: FaultKind,
-    pub target: TargetSpec,
-    /// After the start of the fault window.
-    #[serde(default)]
-    pub at_seconds: u32,
-    /// How long it is held; for faults that end by themselves it has no effect.
-    #[serde(default)]
-    pub hold_seconds: u32,
-    /// `pod-kill`: grace period; 0 kills at once.
-    #[serde(default)]
-    pub grace_seconds: u32,
-    /// `process-pause`: command name of the processes to stop; the component's server when absent.
-    #[serde(default)]
-    pub process: Option<String>,
-}
-
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CheckSpec {
@@ -177,11 +112,27 @@ pub struct Limits {
     pub pods: u32,
     #[serde(default)]
     pub nodes: u32,
+    /// Deployments and StatefulSets that are changed.
+    #[serde(default)]
+    pub workloads: u32,
+    /// Other objects of the API that are changed or made.
+    #[serde(default)]
+    pub objects: u32,
+    /// Share of a component's pods that is hit, in percent; a changed workload counts with all of its pods.
+    #[serde(default = "hundred")]
+    pub share_percent: u32,
+    /// Servers of the control plane may be stopped.
+    #[serde(default)]
+    pub control_plane: bool,
+}
+
+fn hundred() -> u32 {
+    100
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { pods: 1, nodes: 0 }
+        Self { pods: 1, nodes: 0, workloads: 0, objects: 0, share_percent: 100, control_plane: false }
     }
 }
 
@@ -304,6 +255,26 @@ impl Experiment {
         read_yaml(path, Self::problem)
     }
 
+    /// With every repeated fault as so many faults, each at its own time, drawn by the seed.
+    #[must_use]
+    pub fn unrolled(&self, seed: Seed) -> Self {
+        let mut faults = Vec::with_capacity(self.faults.len());
+        for (index, fault) in self.faults.iter().enumerate() {
+            let Some(repeat) = fault.repeat else {
+                faults.push(fault.clone());
+                continue;
+            };
+            let part = format!("repeat/{}/{index}", self.name);
+            let mut random = ChaCha8Rng::seed_from_u64(seed.derive(&part).0);
+            faults.extend((0..repeat.times).map(|i| {
+                let later = random.random_range(0..=repeat.jitter_seconds);
+                let at_seconds = fault.at_seconds + i * repeat.every_seconds + later;
+                FaultSpec { at_seconds, repeat: None, ..fault.clone() }
+            }));
+        }
+        Self { faults, ..self.clone() }
+    }
+
     /// The first thing that cannot be meant: field path and sentence.
     #[must_use]
     pub fn problem(&self) -> Option<(String, String)> {
@@ -345,39 +316,6 @@ impl Experiment {
         let checks =
             checks.filter_map(|(i, check)| check.problem().map(|(f, m)| (format!("expect[{i}].{f}"), m)));
         faults.chain(checks).next()
-    }
-}
-
-impl FaultSpec {
-    fn problem(&self) -> Option<(&'static str, String)> {
-        let target = &self.target;
-        let given = [target.component.is_some(), !target.labels.is_empty(), target.node.is_some()];
-        if given.into_iter().filter(|given| *given).count() != 1 {
-            return Some(("target", "needs exactly one of component, labels, node".to_owned()));
-        }
-        if target.node.is_some() && self.kind != FaultKind::NodeKill {
-            return Some(("target.node", format!("{} hits pods, not nodes", self.kind.as_str())));
-        }
-        if target.role.is_some() && target.component.is_none() {
-            return Some(("target.role", "needs component".to_owned()));
-        }
-        if target.of_key.is_some() && target.component != Some(Component::Redis) {
-            return Some(("target.ofKey", "needs component: redis".to_owned()));
-        }
-        if target.count == 0 || target.count > 100 {
-            return Some(("target.count", "must be 1 to 100".to_owned()));
-        }
-        if self.grace_seconds > 0 && self.kind != FaultKind::PodKill {
-            return Some(("graceSeconds", format!("{} has no grace period", self.kind.as_str())));
-        }
-        if self.process.is_some() && self.kind != FaultKind::ProcessPause {
-            return Some(("process", format!("{} does not pick a process", self.kind.as_str())));
-        }
-        let least = u32::from(self.kind != FaultKind::PodKill);
-        if !(least..=SECONDS_MAX).contains(&self.hold_seconds) {
-            return Some(("holdSeconds", format!("{} is held for 1 to 3600 s", self.kind.as_str())));
-        }
-        (self.at_seconds > SECONDS_MAX).then(|| ("atSeconds", "must be at most 3600".to_owned()))
     }
 }
 

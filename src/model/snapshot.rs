@@ -6,6 +6,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ObjectRef;
+
 /// A part of the stack, by the label `app.kubernetes.io/name` of its pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -177,6 +179,40 @@ pub struct WorkloadInfo {
     pub component: Option<Component>,
     pub desired: i32,
     pub ready: i32,
+    /// Labels of its pods.
+    pub labels: BTreeMap<String, String>,
+    /// Names of its containers, in the order of the template.
+    pub containers: Vec<String>,
+}
+
+impl WorkloadInfo {
+    /// `Deployment` or `StatefulSet`, and the name.
+    #[must_use]
+    pub fn kind_and_name(&self) -> (&str, &str) {
+        self.name.split_once('/').unwrap_or(("Deployment", &self.name))
+    }
+
+    #[must_use]
+    pub fn object(&self) -> ObjectRef {
+        let (kind, name) = self.kind_and_name();
+        ObjectRef::new("apps/v1", kind, Some(&self.namespace), name)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceInfo {
+    pub namespace: String,
+    pub name: String,
+    pub selector: BTreeMap<String, String>,
+}
+
+/// Another object that a fault may need to look into.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectInfo {
+    pub object: ObjectRef,
+    pub component: Option<Component>,
+    /// `spec`; of a RoleBinding its subjects.
+    pub spec: serde_json::Value,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,6 +223,9 @@ pub struct Snapshot {
     pub nodes: Vec<NodeInfo>,
     pub workloads: Vec<WorkloadInfo>,
     pub roles: Vec<RoleFact>,
+    pub services: Vec<ServiceInfo>,
+    /// VirtualServices, DestinationRules, RoleBindings.
+    pub objects: Vec<ObjectInfo>,
 }
 
 impl Snapshot {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Sink;
 use crate::cluster::{deployment_info, node_info, pod_info, set_info};
-use crate::model::{Component, Observation, WorkloadInfo};
+use crate::model::{Component, Observation, PodInfo, WorkloadInfo};
 
 const BEAT: Duration = Duration::from_secs(1);
 /// Pods behind one service that are named in an event.
@@ -45,6 +45,7 @@ async fn pods<S: Sink>(client: &Client, namespace: &str, sink: S) {
     let mut events = Box::pin(stream(Api::<Pod>::namespaced(client.clone(), namespace)));
     let mut known: BTreeMap<String, (String, Observation)> = BTreeMap::new();
     let mut listed: Option<Vec<String>> = None;
+    let mut restarts = Restarts::default();
     while let Some(event) = events.next().await {
         match event {
             watcher::Event::Init => listed = Some(Vec::new()),
@@ -53,6 +54,7 @@ async fn pods<S: Sink>(client: &Client, namespace: &str, sink: S) {
                 if let Some(listed) = &mut listed {
                     listed.push(info.name.clone());
                 }
+                restarts.tell(&info, &sink);
                 let seen = Observation::Pod {
                     namespace: info.namespace,
                     name: info.name.clone(),
@@ -74,6 +76,27 @@ async fn pods<S: Sink>(client: &Client, namespace: &str, sink: S) {
                 let missing: Vec<String> =
                     known.keys().filter(|name| !listed.contains(name)).cloned().collect();
                 missing.iter().for_each(|name| gone(&mut known, name, &sink));
+            }
+        }
+    }
+}
+
+/// Restart counts as last seen, by uid and container.
+#[derive(Default)]
+struct Restarts(BTreeMap<(String, String), i32>);
+
+impl Restarts {
+    fn tell<S: Sink>(&mut self, pod: &PodInfo, sink: &S) {
+        for (container, (_, restarts)) in &pod.containers {
+            let before = self.0.insert((pod.uid.clone(), container.clone()), *restarts);
+            if before.is_some_and(|before| before < *restarts) {
+                sink.observe(Observation::Restarted {
+                    namespace: pod.namespace.clone(),
+                    name: pod.name.clone(),
+                    uid: pod.uid.clone(),
+                    container: container.clone(),
+                    restarts: *restarts,
+                });
             }
         }
     }

@@ -5,6 +5,7 @@ use super::error::{ProviderError, Result};
 use super::handle::ClusterHandle;
 use super::host::Host;
 use super::local;
+use crate::model::{ControlPlanePart, NodeHow};
 use crate::provider::ProviderKind;
 
 pub use super::local::node::NodeState;
@@ -30,6 +31,59 @@ pub fn state(cluster: &ClusterHandle, node: &str) -> Result<NodeState> {
         None => local::node::state(cluster, node),
         Some(flavour) => docker::node::state(&Host::this(), flavour, cluster, node),
     }
+}
+
+/// Breaks a node in one way; it may be broken so already. Blocks.
+pub fn break_node(cluster: &ClusterHandle, node: &str, how: NodeHow) -> Result<()> {
+    match (how, whose(cluster)?) {
+        (NodeHow::Off, _) => kill(cluster, node),
+        (NodeHow::Freeze, None) => local::fault::freeze(cluster, node),
+        (NodeHow::Isolate, None) => local::fault::isolate(cluster, node),
+        (_, Some(_)) => {
+            Err(ProviderError::NoNodeControl("kind and k3d (they have power over nodes, no more)"))
+        }
+    }
+}
+
+/// Takes exactly that back. Blocks.
+pub fn restore_node(cluster: &ClusterHandle, node: &str, how: NodeHow) -> Result<()> {
+    match (how, whose(cluster)?) {
+        (NodeHow::Off, _) => start(cluster, node),
+        (NodeHow::Freeze, None) => local::fault::thaw(cluster, node),
+        (NodeHow::Isolate, None) => local::fault::connect(cluster, node),
+        // It was refused.
+        (_, Some(_)) => Ok(()),
+    }
+}
+
+/// Stops a server of the control plane; what the kernel says of it then. Blocks.
+pub fn pause(cluster: &ClusterHandle, part: ControlPlanePart) -> Result<String> {
+    match whose(cluster)? {
+        None => local::fault::pause(cluster, part),
+        Some(_) => Err(ProviderError::NoNodeControl("kind and k3d (they have power over nodes, no more)")),
+    }
+}
+
+/// Lets it go on. Blocks.
+pub fn resume(cluster: &ClusterHandle, part: ControlPlanePart) -> Result<()> {
+    match whose(cluster)? {
+        None => local::fault::resume(cluster, part),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Everything that is broken now, for people. Blocks.
+pub fn broken(cluster: &ClusterHandle) -> Result<Vec<String>> {
+    if whose(cluster)?.is_none() {
+        return local::fault::broken(cluster);
+    }
+    let mut off = Vec::new();
+    for node in &cluster.nodes {
+        if state(cluster, node)? != NodeState::On {
+            off.push(format!("node {node} is off"));
+        }
+    }
+    Ok(off)
 }
 
 /// The flavour of a cluster of containers; absent for a local one.

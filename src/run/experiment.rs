@@ -15,8 +15,8 @@ use super::{
 };
 use crate::check;
 use crate::model::{
-    Experiment, ExperimentReport, Fact, Finding, Operation, Phase, RunId, RunOutcome, Scenario, Seed,
-    Timeline, Verdict, Window, Windows,
+    Experiment, ExperimentReport, Fact, FaultSpec, Finding, Operation, Phase, RunId, RunOutcome, Scenario,
+    Seed, Timeline, Verdict, Window, Windows,
 };
 
 const TICK: Duration = Duration::from_millis(250);
@@ -58,6 +58,8 @@ pub struct Context<'a, W: World, L: Load> {
 
 /// Runs one experiment. Always gives a report; what went wrong is its `outcome`.
 pub async fn run_experiment<W: World, L: Load>(context: Context<'_, W, L>) -> ExperimentReport {
+    let unrolled = context.experiment.unrolled(context.seed);
+    let context = Context { experiment: &unrolled, ..context };
     let end_probes = CancellationToken::new();
     let probes = tokio::spawn({
         let (world, recorder, end) = (context.world.clone(), context.recorder.clone(), end_probes.clone());
@@ -338,7 +340,12 @@ impl Settings {
     #[must_use]
     pub fn deadline(experiment: &Experiment) -> Duration {
         let phases = experiment.phases;
-        let fault = window_seconds(experiment);
+        // A repeat comes at most so much later.
+        let later = |fault: &FaultSpec| {
+            fault.repeat.map_or(0, |repeat| repeat.times * repeat.every_seconds + repeat.jitter_seconds)
+        };
+        let repeated = experiment.faults.iter().map(later).max().unwrap_or(0);
+        let fault = window_seconds(experiment) + repeated;
         seconds(phases.warm + phases.baseline + fault + phases.recovery_max) + SLACK
     }
 }

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::{Entry, Journal, JournalError, Recorder, World, WorldError};
 use crate::fault::{self, PlanError};
-use crate::model::{Change, Experiment, Fact, Plan, PlannedFault, RunId, Seed, Snapshot};
+use crate::model::{Change, Experiment, Fact, FaultSpec, Plan, PlannedFault, RunId, Seed, Snapshot};
 
 /// One API call, or one node killed, takes at most this long.
 const APPLY_DEADLINE: Duration = Duration::from_secs(45);
@@ -55,9 +55,18 @@ pub(super) fn resolve_one(
     snapshot: &Snapshot,
     index: usize,
 ) -> Result<PlannedFault, PlanError> {
-    let part = format!("target/{}/{index}", experiment.name);
-    let mut random = ChaCha8Rng::seed_from_u64(seed.derive(&part).0);
-    let spec = &experiment.faults[index];
+    let seed = seed.derive(&format!("target/{}/{index}", experiment.name));
+    resolve_fault(run, seed, &experiment.faults[index], snapshot, index)
+}
+
+pub(super) fn resolve_fault(
+    run: &RunId,
+    seed: Seed,
+    spec: &FaultSpec,
+    snapshot: &Snapshot,
+    index: usize,
+) -> Result<PlannedFault, PlanError> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed.0);
     fault::plan(run, index, spec, snapshot, &mut random).map_err(|error| error.of_fault(index))
 }
 
@@ -108,20 +117,28 @@ pub(super) async fn inject<W: World>(
 
 /// What the target was: for a person who must put it right by hand.
 fn before(change: &Change, snapshot: &Snapshot) -> serde_json::Value {
-    match change {
-        Change::DeletePod { pod, .. } | Change::PauseProcess { pod, .. } => {
-            let found = snapshot.pod(&pod.namespace, &pod.name);
-            serde_json::json!({
-                "node": found.and_then(|pod| pod.node.clone()),
-                "ready": found.map(|pod| pod.ready),
-                "containers": found.map(|pod| pod.containers.clone()),
-            })
-        }
-        Change::KillNode { node } => {
-            let found = snapshot.nodes.iter().find(|known| known.name == *node);
-            serde_json::json!({ "ready": found.map(|node| node.ready), "unschedulable": found.map(|node| node.unschedulable) })
-        }
+    if let Some(pod) = change.pod() {
+        let found = snapshot.pod(&pod.namespace, &pod.name);
+        return serde_json::json!({
+            "node": found.and_then(|pod| pod.node.clone()),
+            "ready": found.map(|pod| pod.ready),
+            "containers": found.map(|pod| pod.containers.clone()),
+        });
     }
+    let node = match change {
+        Change::NodePower { node, .. } => Some(node),
+        Change::Edit { object, .. } if object.kind == "Node" => Some(&object.name),
+        _ => None,
+    };
+    if let Some(node) = node {
+        let found = snapshot.nodes.iter().find(|known| known.name == *node);
+        return serde_json::json!({ "ready": found.map(|node| node.ready), "unschedulable": found.map(|node| node.unschedulable) });
+    }
+    let Change::Edit { object, .. } = change else { return serde_json::Value::Null };
+    let workload = snapshot.workloads.iter().find(|workload| workload.object() == *object);
+    // The object itself keeps what its fields were.
+    let found = snapshot.objects.iter().find(|found| found.object == *object).map(|found| &found.spec);
+    serde_json::json!({ "desired": workload.map(|workload| workload.desired), "spec": found })
 }
 
 impl From<WorldError> for InjectError {

@@ -84,6 +84,7 @@ impl World for LiveWorld {
         match self.applier.undo(undo).await.map_err(failed("not undone"))? {
             Applied::Done(how) => Ok(Undone::Reverted(how)),
             Applied::AlreadyClean(how) => Ok(Undone::AlreadyClean(how)),
+            Applied::Conflict(why) => Ok(Undone::Conflict(why)),
         }
     }
 

@@ -16,6 +16,7 @@ mod judge;
 mod live;
 mod live_load;
 mod recorder;
+mod rehearse;
 mod revert;
 mod steady;
 mod stop;
@@ -29,7 +30,8 @@ pub use journal::{Entry, Hook, Journal, JournalError, OpenChange, find_unreverte
 pub use live::LiveWorld;
 pub use live_load::LiveLoad;
 pub use recorder::Recorder;
+pub use rehearse::Rehearsing;
 pub use revert::{Reverted, revert_all};
-pub use steady::all_restored;
+pub use steady::{all_restored, stack_restored};
 pub use stop::Stop;
 pub use world::{Load, LoadStart, RunningLoad, Undone, World, WorldError};

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::world::chain;
 use super::{Entry, Journal, JournalError, OpenChange, Recorder, Undone, World, open_changes};
-use crate::model::{self, Fact};
+use crate::model::Fact;
 
 /// One undo, waits for readiness included.
 const UNDO_DEADLINE: Duration = Duration::from_secs(180);
@@ -41,9 +41,8 @@ pub async fn revert_all<W: World>(
 ) -> Result<Reverted, JournalError> {
     let mut reverted = Reverted::default();
     let mut open = open_changes(journal.path())?;
-    // Last first, but what only waits for a controller goes after what acts: a pod that is bound to a node
-    // which is off is not replaced before the node is on.
-    open.sort_by_key(|open| matches!(open.undo, model::Undo::AwaitReplaced { .. }));
+    // Last first, but before all the servers that the others are undone through, and after all what only waits.
+    open.sort_by_key(|open| (!open.undo.comes_first(), open.undo.only_waits()));
     for open in open {
         match settle(journal, recorder, undo(world, open).await).await {
             Ok(how) => reverted.undone.push(how),

@@ -8,10 +8,12 @@ use crate::model::{Component, Event, Fact, Observation};
 /// True when the last word of every probe is good and the load's last `stable_ms` were clean.
 #[must_use]
 pub fn all_restored(events: &[Event], since_ms: u64, now_ms: u64, stable_ms: u64) -> bool {
-    cluster_restored(events) && load_clean(events, since_ms, now_ms, stable_ms)
+    stack_restored(events) && load_clean(events, since_ms, now_ms, stable_ms)
 }
 
-fn cluster_restored(events: &[Event]) -> bool {
+/// True when the last word of every probe is good.
+#[must_use]
+pub fn stack_restored(events: &[Event]) -> bool {
     let mut redundancy: BTreeMap<Component, bool> = BTreeMap::new();
     let mut nodes: BTreeMap<&str, bool> = BTreeMap::new();
     for event in events {

@@ -12,7 +12,7 @@ use super::revert::{Undo, settle, undo};
 use super::stop::Stopped;
 use super::{InjectError, Journal, Load, Recorder, Stop, World, open_changes};
 use crate::fault;
-use crate::model::{Experiment, Fact, FaultKind, PlannedFault, RunId, Seed};
+use crate::model::{Experiment, Fact, PlannedFault, RunId, Seed};
 
 /// A fault that was begun.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ fn steps(experiment: &Experiment) -> Vec<(u32, Step)> {
         steps.push((fault.at_seconds, Step::Inject(index)));
         let end = fault.at_seconds.saturating_add(fault.hold_seconds);
         // A killed pod is not held: its undo only waits for the controller.
-        if fault.kind != FaultKind::PodKill && end < window {
+        if fault.kind.shape().held && end < window {
             steps.push((end, Step::Release(index)));
         }
     }

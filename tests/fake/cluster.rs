@@ -79,11 +79,9 @@ impl World for FakeWorld {
             state.apply(change)?;
             if refused { Err("the answer was lost".to_owned()) } else { Ok(()) }
         });
-        if let (Ok(()), Change::PauseProcess { agent, .. }, false) =
-            (&refused, change, self.with(|state| state.behaviour.ignores_changes))
-        {
-            let text = "stopped 3 of 3 processes".to_owned();
-            Recorder::observe(recorder, Observation::Agent { agent: agent.clone(), text });
+        if refused.is_ok() && !self.with(|state| state.behaviour.ignores_changes) {
+            let text = "effect: it is seen, and the victim is gone".to_owned();
+            Recorder::observe(recorder, Observation::Agent { agent: change.reporter(), text });
         }
         self.points.pass("apply:after").await;
         refused.map_err(WorldError::new)
@@ -102,7 +100,13 @@ impl World for FakeWorld {
             let off =
                 state.nodes.iter().filter(|node| !node.on).map(|node| format!("node {} is off", node.name));
             let agents = state.agents.keys().map(|agent| format!("agent {agent} is alive"));
-            off.chain(agents).collect()
+            let edited = state.objects.iter().filter(|(_, value)| {
+                !value["metadata"]["annotations"][mettle::model::UNDO_ANNOTATION].is_null()
+            });
+            let edited = edited.map(|(object, _)| format!("{object} bears an edit of ours"));
+            let made = state.made.iter().map(|object| format!("{object} is ours"));
+            let stopped = state.stopped.iter().map(|part| format!("{} is stopped", part.as_str()));
+            off.chain(agents).chain(edited).chain(made).chain(stopped).collect()
         });
         self.points.pass("residue:after").await;
         Ok(residue)

@@ -19,6 +19,7 @@ pub use load::FakeLoad;
 pub use points::{Points, Trip};
 pub use snapshot::equal_but_for_replaced;
 pub use stage::{Ran, SETTLE, Stage, experiment_file, finding, small};
+pub use state::object_before;
 
 /// How an undo goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mettle::model::{NodeInfo, PodInfo, Role, RoleFact, Snapshot, WorkloadInfo};
+use mettle::model::{
+    Component, NodeInfo, ObjectInfo, ObjectRef, PodInfo, Role, RoleFact, ServiceInfo, Snapshot, WorkloadInfo,
+};
+use serde_json::json;
 
 use super::group::Group;
 use super::state::{NAMESPACE, Node, Pod, State};
@@ -17,6 +20,8 @@ impl State {
             nodes: self.nodes.iter().map(node_info).collect(),
             workloads: self.workloads(),
             roles: self.groups.iter().flat_map(|group| self.roles(group)).collect(),
+            services: services(),
+            objects: objects(),
         }
     }
 
@@ -33,6 +38,8 @@ impl State {
             component: Some(*component),
             desired: *desired,
             ready: i32::try_from(ready(name)).expect("a few"),
+            labels: labels(*component),
+            containers: vec![component.as_str().to_owned()],
         });
         workloads.collect()
     }
@@ -64,7 +71,7 @@ fn pod_info(pod: &Pod) -> PodInfo {
         ip: Some("10.0.0.1".to_owned()),
         ready: pod.ready,
         terminating: pod.terminating,
-        labels: [("app.kubernetes.io/name".to_owned(), pod.component.as_str().to_owned())].into(),
+        labels: labels(pod.component),
         component: Some(pod.component),
         controller: Some(pod.controller.clone()),
         containers: [(pod.component.as_str().to_owned(), (id, 0))].into(),
@@ -72,7 +79,49 @@ fn pod_info(pod: &Pod) -> PodInfo {
 }
 
 fn node_info(node: &Node) -> NodeInfo {
-    NodeInfo { name: node.name.clone(), ready: node.ready, unschedulable: false, labels: BTreeMap::new() }
+    let zone = if node.name == "n1" { "a" } else { "b" };
+    let labels = [("topology.kubernetes.io/zone".to_owned(), zone.to_owned())].into();
+    NodeInfo { name: node.name.clone(), ready: node.ready, unschedulable: false, labels }
+}
+
+fn labels(component: Component) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([("app.kubernetes.io/name".to_owned(), component.as_str().to_owned())]);
+    if component == Component::Inference {
+        labels.insert("security.istio.io/tlsMode".to_owned(), "istio".to_owned());
+    }
+    labels
+}
+
+fn services() -> Vec<ServiceInfo> {
+    let service = |component: Component| ServiceInfo {
+        namespace: NAMESPACE.to_owned(),
+        name: format!("ai-platform-{component}"),
+        selector: labels(component),
+    };
+    [Component::Backend, Component::Inference].map(service).into()
+}
+
+/// What faults on objects find: each belongs to inference.
+fn objects() -> Vec<ObjectInfo> {
+    let object = |group: &str, kind: &str, spec| ObjectInfo {
+        object: ObjectRef::new(group, kind, Some(NAMESPACE), "ai-platform-inference"),
+        component: Some(Component::Inference),
+        spec,
+    };
+    vec![
+        object(
+            "networking.istio.io/v1",
+            "VirtualService",
+            json!({ "http": [{ "route": [{ "destination": { "host": "ai-platform-inference" } }] }] }),
+        ),
+        object("networking.istio.io/v1", "DestinationRule", json!({ "host": "ai-platform-inference.x" })),
+        object(
+            "networking.k8s.io/v1",
+            "NetworkPolicy",
+            json!({ "podSelector": { "matchLabels": labels(Component::Inference) }, "ingress": [{}] }),
+        ),
+        object("rbac.authorization.k8s.io/v1", "RoleBinding", json!([{ "name": "x" }])),
+    ]
 }
 
 /// Whether a cluster is what it was. Everything must be equal, except:

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mettle::model::{Change, Component};
+use mettle::model::{self, Change, Command, Component, ControlPlanePart, ObjectRef};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Behaviour;
@@ -77,6 +78,13 @@ pub struct State {
     pub agents: BTreeMap<String, String>,
     /// Agents whose process is gone: nobody can tell them anything.
     pub orphans: BTreeSet<String>,
+    /// Objects that somebody looked into; all others are as [`object_before`] says.
+    pub objects: BTreeMap<ObjectRef, Value>,
+    /// Objects that were made.
+    pub made: BTreeSet<ObjectRef>,
+    /// Commands whose effect lasts, by pod and container.
+    pub commands: BTreeSet<(String, String)>,
+    pub stopped: BTreeSet<ControlPlanePart>,
     /// Changes that took effect.
     pub applied: Vec<Change>,
     /// What is wanted of each controller.
@@ -98,6 +106,10 @@ impl State {
             groups: Vec::new(),
             agents: BTreeMap::new(),
             orphans: BTreeSet::new(),
+            objects: BTreeMap::new(),
+            made: BTreeSet::new(),
+            commands: BTreeSet::new(),
+            stopped: BTreeSet::new(),
             applied: Vec::new(),
             desired: BTreeMap::new(),
             behaviour,
@@ -110,6 +122,7 @@ impl State {
         state.workload("ReplicaSet/pgbouncer-5d", Component::Pgbouncer, 2, |i| i % 3);
         state.workload("ReplicaSet/backend-7c", Component::Backend, b.backends as usize, |i| i % 3);
         state.workload("ReplicaSet/inference-5b", Component::Inference, 2, |i| i % 3);
+        state.workload("StatefulSet/rabbitmq", Component::Rabbitmq, 3, |i| i % 3);
         let mut postgres =
             Group::new(Component::Postgres, "ai-platform", (0..3).map(|i| format!("postgres-{i}")).collect());
         (postgres.synchronous, postgres.lag_ms) = (b.synchronous, b.lag_ms);
@@ -208,21 +221,49 @@ impl State {
             return Ok(());
         }
         match change {
-            Change::DeletePod { pod, .. } => self.delete(&pod.uid)?,
-            Change::KillNode { node } => {
+            Change::DeletePod { pod, .. } | Change::EvictPod { pod, .. } => self.delete(&pod.uid)?,
+            // However it was broken: it does nothing, and nobody hears of it.
+            Change::NodePower { node, .. } => {
                 let found = self.nodes.iter_mut().find(|known| known.name == *node);
                 found.ok_or_else(|| format!("there is no node {node}"))?.on = false;
                 self.pods.iter_mut().filter(|pod| pod.node == *node).for_each(|pod| pod.running = false);
                 self.after(NODE_NOT_READY_MS, Happening::NodeNotReady(node.clone()));
                 self.miss_leaders(ELECT_SILENT_MS);
             }
-            Change::PauseProcess { pod, agent, ttl_seconds, .. } => {
+            Change::Agent { pod, agent, arguments, ttl_seconds, .. } => {
                 let uid = pod.uid.clone();
-                self.by_uid(&uid).ok_or_else(|| format!("pod {} was replaced", pod.name))?.paused = true;
+                let found = self.by_uid(&uid).ok_or_else(|| format!("pod {} was replaced", pod.name))?;
+                match arguments.first().map(String::as_str) {
+                    Some("pause") => found.paused = true,
+                    // It is started again, and its agent dies with it.
+                    Some("kill") => {
+                        (found.running, found.ready) = (false, false);
+                        self.after(CREATE_MS, Happening::PodStarted(uid));
+                        self.miss_leaders(ELECT_KILLED_MS);
+                        self.applied.push(change.clone());
+                        return Ok(());
+                    }
+                    _ => {}
+                }
                 self.agents.insert(agent.clone(), uid.clone());
                 self.after(PROBE_FAILS_MS, Happening::ProbeLooks(uid));
                 self.after(u64::from(*ttl_seconds) * 1000, Happening::AgentEnds(agent.clone()));
                 self.miss_leaders(ELECT_SILENT_MS);
+            }
+            Change::Edit { object, edits, .. } => {
+                let before = self.objects.entry(object.clone()).or_insert_with(|| object_before(object));
+                model::edit(before, edits, "run")?;
+            }
+            Change::Create { object, .. } => {
+                self.made.insert(object.clone());
+            }
+            Change::Exec { command } => {
+                self.by_uid(&command.pod.uid)
+                    .ok_or_else(|| format!("pod {} was replaced", command.pod.name))?;
+                self.commands.insert(key(command));
+            }
+            Change::PauseControlPlane { part } => {
+                self.stopped.insert(*part);
             }
         }
         self.applied.push(change.clone());
@@ -339,4 +380,23 @@ impl State {
             Happening::AgentEnds(agent) => self.resume(&agent),
         }
     }
+}
+
+/// What an object is before anybody edits it.
+pub fn object_before(object: &ObjectRef) -> Value {
+    json!({
+        "metadata": { "name": object.name },
+        "spec": {
+            "replicas": 3,
+            "selector": { "a": "b" },
+            "template": { "spec": { "containers": [{ "name": "x", "image": "i" }] } },
+            "http": [{ "route": [{ "destination": { "host": "ai-platform-inference" } }] }],
+            "ingress": [{}],
+        },
+        "subjects": [{ "name": "x" }],
+    })
+}
+
+pub fn key(command: &Command) -> (String, String) {
+    (command.pod.uid.clone(), command.container.clone())
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use mettle::model::{PodRef, Undo};
+use mettle::model::{PodRef, Restored, Undo, restore};
 use mettle::run::{Undone, WorldError};
 
 use super::Undoing;
 use super::cluster::FakeWorld;
-use super::state::State;
+use super::state::{State, key};
 
 const EVERY: Duration = Duration::from_millis(250);
 const DEADLINE: Duration = Duration::from_secs(150);
@@ -22,7 +22,7 @@ pub async fn undo(world: &FakeWorld, undo: &Undo) -> Result<Undone, WorldError> 
         Undo::AwaitReplaced { pod, controller } => {
             until(world, &undo.describe(), |state| replaced(state, pod, controller)).await
         }
-        Undo::StartNode { node } => {
+        Undo::RestoreNode { node, .. } => {
             world.with(|state| state.start_node(node));
             until(world, &undo.describe(), |state| {
                 let ready = state.nodes.iter().any(|known| known.name == *node && known.ready);
@@ -33,7 +33,7 @@ pub async fn undo(world: &FakeWorld, undo: &Undo) -> Result<Undone, WorldError> 
             })
             .await
         }
-        Undo::ResumeProcess { pod, agent, .. } => {
+        Undo::EndAgent { pod, agent } => {
             // One that lost its process cannot be told: it ends by itself, and is waited for.
             world.with(|state| {
                 if !state.orphans.contains(agent) {
@@ -47,6 +47,41 @@ pub async fn undo(world: &FakeWorld, undo: &Undo) -> Result<Undone, WorldError> 
             })
             .await
         }
+        Undo::AwaitReady { pod } => {
+            until(world, &undo.describe(), |state| {
+                let ready = state.pods.iter().filter(|known| known.uid == pod.uid).all(|known| known.ready);
+                ready.then(|| Undone::Reverted(format!("pod {} is ready", pod.name)))
+            })
+            .await
+        }
+        Undo::Restore { object } => world.with(|state| {
+            let Some(value) = state.objects.get_mut(object) else {
+                return Ok(Undone::AlreadyClean(format!("{object} was never edited")));
+            };
+            match restore(value).map_err(WorldError::new)? {
+                Restored::Done => Ok(Undone::Reverted(format!("{object} is as it was"))),
+                Restored::Clean => Ok(Undone::AlreadyClean(format!("{object} bears no edit"))),
+                Restored::Conflict(why) => Ok(Undone::Conflict(why)),
+            }
+        }),
+        Undo::AwaitRollout { object } => world.with(|state| {
+            // Its edit stays; what else is compared does not look at it.
+            state.objects.remove(object);
+            Ok(Undone::Reverted(format!("the rollout of {object} is over")))
+        }),
+        Undo::Delete { object } => world.with(|state| {
+            state.made.remove(object);
+            Ok(Undone::Reverted(format!("{object} is gone")))
+        }),
+        Undo::Exec { command } => world.with(|state| {
+            state.commands.remove(&key(command));
+            Ok(Undone::Reverted("the inverse command ran".to_owned()))
+        }),
+        Undo::Nothing { why } => Ok(Undone::AlreadyClean(why.clone())),
+        Undo::ResumeControlPlane { part } => world.with(|state| {
+            state.stopped.remove(part);
+            Ok(Undone::Reverted(format!("{} goes on", part.as_str())))
+        }),
     }
 }
 

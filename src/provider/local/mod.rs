@@ -16,6 +16,7 @@ pub mod control_plane;
 pub mod doctor;
 pub mod down;
 pub mod download;
+pub mod fault;
 pub mod layout;
 pub mod lock;
 pub mod net;

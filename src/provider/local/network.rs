@@ -129,6 +129,18 @@ impl<'a> Network<'a> {
         ip(&format!("-n {cp} link set {node} down")).map(drop)
     }
 
+    /// Puts it back.
+    pub fn plug(&self, node: &str) -> Result<()> {
+        let cp = self.ns(CONTROL_PLANE);
+        ip(&format!("-n {cp} link set {node} up")).map(drop)
+    }
+
+    pub fn is_plugged(&self, node: &str) -> bool {
+        let cp = self.ns(CONTROL_PLANE);
+        let shown = Exec::line(&format!("ip -n {cp} -o link show up dev {node}")).run();
+        shown.is_ok_and(|text| !text.trim().is_empty())
+    }
+
     /// Removes everything. Processes must be gone.
     pub fn remove_all(&self) -> Result<()> {
         for member in (1..=NODES).map(node_name).chain([CONTROL_PLANE.to_owned()]) {

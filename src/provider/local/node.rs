@@ -66,12 +66,12 @@ pub fn member_state(layout: &Layout, member: &str) -> NodeState {
 }
 
 /// A lock a node, so that a fault may kill one while another starts.
-fn lock(layout: &Layout, node: &str) -> Result<Lock> {
+pub(super) fn lock(layout: &Layout, node: &str) -> Result<Lock> {
     let path = layout.member(node).join("power.lock");
     Lock::acquire(&path, layout.name(), LOCK_PATIENCE)
 }
 
-fn find(cluster: &ClusterHandle, node: &str) -> Result<(Layout, Record, u8)> {
+pub(super) fn find(cluster: &ClusterHandle, node: &str) -> Result<(Layout, Record, u8)> {
     if cluster.kind != ProviderKind::Local {
         return Err(ProviderError::NoNodeControl("current"));
     }

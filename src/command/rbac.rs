@@ -1,0 +1,114 @@
+//! `mettle rbac`: the rights that files need, as Roles.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::cli::RbacArgs;
+use crate::command::files::{self, NamedBy, usage};
+use crate::command::{CommandResult, Failure};
+use crate::exit::Exit;
+use crate::fault::{Right, always, rights};
+use crate::model::{FaultKind, Rehearsal, read_text};
+use crate::stack::NAMESPACE;
+
+pub fn execute(args: &RbacArgs) -> CommandResult {
+    let Some((namespace, name)) =
+        args.service_account.split_once('/').filter(|(a, b)| !a.is_empty() && !b.is_empty())
+    else {
+        let error = anyhow::anyhow!("--service-account {:?} is not NAMESPACE/NAME", args.service_account);
+        return Err(Failure::new(Exit::Usage, error));
+    };
+    let mut kinds = BTreeSet::new();
+    for file in &args.files {
+        kinds.extend(kinds_of(file)?);
+    }
+    let documents = manifests(&kinds, namespace, name);
+    // JSON is YAML: `kubectl apply` reads it, and so does every linter.
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": documents });
+    println!("{}", serde_json::to_string_pretty(&list).map_err(anyhow::Error::from)?);
+    Ok(Exit::Pass)
+}
+
+fn kinds_of(file: &Path) -> Result<Vec<FaultKind>, Failure> {
+    let text = read_text(file).map_err(|error| usage(error, NamedBy::Caller))?;
+    if text.lines().any(|line| line.starts_with("rehearsal:")) {
+        let rehearsal = Rehearsal::read(file).map_err(|error| usage(error, NamedBy::Caller))?;
+        return Ok(rehearsal.faults.iter().map(|fault| fault.kind).collect());
+    }
+    let loaded = files::load(std::slice::from_ref(&file.to_owned()))?;
+    Ok(loaded.iter().flat_map(|one| one.experiment.faults.iter().map(|fault| fault.kind)).collect())
+}
+
+/// Cluster-wide rights in a ClusterRole, the others in a Role of the stack's namespace.
+fn manifests(kinds: &BTreeSet<FaultKind>, namespace: &str, name: &str) -> Vec<Value> {
+    let all: BTreeSet<Right> =
+        always().into_iter().chain(kinds.iter().flat_map(|kind| rights(*kind))).collect();
+    let subject = json!([{ "kind": "ServiceAccount", "namespace": namespace, "name": name }]);
+    let role = |kind: &str, cluster: bool| {
+        let mut role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": kind,
+            "metadata": { "name": "mettle" },
+            "rules": rules(all.iter().filter(|right| right.cluster == cluster)),
+        });
+        let mut binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": format!("{kind}Binding"),
+            "metadata": { "name": "mettle" },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "mettle" },
+            "subjects": subject,
+        });
+        if !cluster {
+            role["metadata"]["namespace"] = json!(NAMESPACE);
+            binding["metadata"]["namespace"] = json!(NAMESPACE);
+        }
+        [role, binding]
+    };
+    let account = json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": { "name": name, "namespace": namespace },
+    });
+    [vec![account], role("ClusterRole", true).into(), role("Role", false).into()].concat()
+}
+
+/// One rule a resource, with every verb that any fault needs of it.
+fn rules<'a>(rights: impl Iterator<Item = &'a Right>) -> Vec<Value> {
+    let mut verbs: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for right in rights {
+        verbs.entry((right.group, right.resource)).or_default().extend(right.verbs);
+    }
+    let rules = verbs.into_iter().map(
+        |((group, resource), verbs)| json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs }),
+    );
+    rules.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_brings_its_own_rights_and_no_others() {
+        let rules_of = |kinds: &[FaultKind]| {
+            let documents = manifests(&kinds.iter().copied().collect(), "a", "b");
+            documents[3]["rules"].to_string()
+        };
+        let reading = rules_of(&[]);
+        assert!(
+            !reading.contains("delete") && !reading.contains("update") && !reading.contains("create"),
+            "{reading}"
+        );
+        let killing = rules_of(&[FaultKind::PodKill]);
+        assert!(
+            killing.contains(
+                r#"{"apiGroups":[""],"resources":["pods"],"verbs":["delete","get","list","watch"]}"#
+            ),
+            "{killing}"
+        );
+        assert!(!killing.contains("ephemeral"));
+        assert!(rules_of(&[FaultKind::CpuStress]).contains("pods/ephemeralcontainers"));
+    }
+}

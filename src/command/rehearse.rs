@@ -1,0 +1,146 @@
+//! `mettle rehearse`: faults one after another, without load.
+
+use std::fs;
+use std::sync::Arc;
+
+use tabled::builder::Builder;
+use tabled::settings::{Modify, Style, Width, object::Columns};
+
+use crate::cli::{Global, RehearseArgs};
+use crate::command::files::{NamedBy, usage};
+use crate::command::run::refuse_residue;
+use crate::command::{CommandResult, Failure, session};
+use crate::exit::Exit;
+use crate::model::{FaultKind, Rehearsal, RehearsalRow, RunId, Seed, Verdict};
+use crate::run::{Rehearsing, Stop};
+
+pub async fn execute(global: &Global, args: &RehearseArgs) -> CommandResult {
+    let rehearsal = Rehearsal::read(&args.file).map_err(|error| usage(error, NamedBy::Caller))?;
+    let wanted = wanted(args, &rehearsal)?;
+    let session = session::open(global).await?;
+    session.refuse_unreverted()?;
+    let world = Arc::new(session.world().await?);
+    refuse_residue(&world).await?;
+    let seed = args.seed.map_or_else(|| Seed(u64::from(rand::random::<u32>())), Seed);
+    let run = RunId(format!("t{:x}", chrono::Utc::now().timestamp()));
+    let stop = Stop::default();
+    stop.on_signals().map_err(|error| Failure::new(Exit::Internal, error))?;
+    fs::create_dir_all(&session.journals).map_err(|error| Failure::new(Exit::SetUp, error))?;
+    eprintln!("mettle: rehearsal {run}, seed {seed}, cluster {}, {} faults", session.label, wanted.len());
+    let mut rows = Vec::new();
+    'all: for (turn, index) in wanted.iter().enumerate() {
+        for round in 0..args.repeat {
+            let rehearsing = Rehearsing {
+                world: &world,
+                stop: &stop,
+                run: &RunId(format!("{run}n{}", rows.len())),
+                seed: seed.derive(&format!("round/{round}")),
+                limits: rehearsal.limits,
+                cluster: &session.label,
+                journals: &session.journals,
+                hook: None,
+            };
+            let row = rehearsing.one(*index, &rehearsal.faults[*index]).await;
+            eprintln!("mettle: {}/{} {}", turn + 1, wanted.len(), line(&row));
+            let left = !row.residue.is_empty();
+            rows.push(row);
+            if let Some(out) = &args.out {
+                write(out, &rows)?;
+            }
+            // On what an earlier fault left nothing can be judged.
+            if left || stop.is_requested() {
+                break 'all;
+            }
+        }
+    }
+    if global.json {
+        println!("{}", serde_json::to_string_pretty(&rows).map_err(anyhow::Error::from)?);
+    } else {
+        println!("{}", table(&rows));
+    }
+    Ok(exit_of(&rows, wanted.len() * args.repeat as usize))
+}
+
+/// Positions in the file.
+fn wanted(args: &RehearseArgs, rehearsal: &Rehearsal) -> Result<Vec<usize>, Failure> {
+    for name in &args.only {
+        let known = FaultKind::ALL.iter().any(|kind| kind.as_str() == name);
+        let listed = rehearsal.faults.iter().any(|fault| fault.kind.as_str() == name);
+        if !listed {
+            let what = if known { "lists no fault" } else { "cannot list" };
+            let error = anyhow::anyhow!("{} {what} {name:?}", args.file.display());
+            return Err(Failure::new(Exit::Usage, error).hint("`mettle list faults` names them all"));
+        }
+    }
+    let is_wanted = |i: &usize| {
+        let name = rehearsal.faults[*i].kind.as_str();
+        args.only.is_empty() || args.only.iter().any(|only| only == name)
+    };
+    Ok((0..rehearsal.faults.len()).filter(is_wanted).collect())
+}
+
+fn write(out: &std::path::Path, rows: &[RehearsalRow]) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(rows).map_err(anyhow::Error::from)?;
+    fs::write(out, text).map_err(|error| {
+        let error = anyhow::Error::new(error).context(format!("failed to write {}", out.display()));
+        Failure::new(Exit::SetUp, error).hint("choose another file with --out, or make room on the disk")
+    })
+}
+
+fn line(row: &RehearsalRow) -> String {
+    let told =
+        if row.why.is_empty() { row.evidence.first().cloned().unwrap_or_default() } else { row.why.clone() };
+    let (effective, reverted) = (seconds(row.effective_ms), seconds(row.reverted_ms));
+    format!("{}: {} (effect {effective}, revert {reverted}): {told}", row.fault, row.verdict.as_str())
+}
+
+fn seconds(ms: Option<u64>) -> String {
+    ms.map_or_else(|| "-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1000.0))
+}
+
+/// One line a fault; of several rounds the medians, and the largest.
+fn table(rows: &[RehearsalRow]) -> String {
+    let mut table = Builder::default();
+    table.push_record(["fault", "verdict", "applied", "effect", "revert", "evidence"]);
+    let mut names: Vec<&str> = Vec::new();
+    for row in rows {
+        if !names.contains(&row.fault.as_str()) {
+            names.push(&row.fault);
+        }
+    }
+    for name in names {
+        let of_fault: Vec<&RehearsalRow> = rows.iter().filter(|row| row.fault == name).collect();
+        let worst = of_fault.iter().max_by_key(|row| row.verdict);
+        let told =
+            worst.map(|row| if row.why.is_empty() { row.evidence.join("; ") } else { row.why.clone() });
+        let figure = |of: fn(&RehearsalRow) -> Option<u64>| {
+            let mut all: Vec<u64> = of_fault.iter().filter_map(|row| of(row)).collect();
+            all.sort_unstable();
+            match all[..] {
+                [] => "-".to_owned(),
+                [one] => seconds(Some(one)),
+                _ => format!("{} (max {})", seconds(Some(all[all.len() / 2])), seconds(all.last().copied())),
+            }
+        };
+        table.push_record([
+            name.to_owned(),
+            worst.map_or_else(String::new, |row| row.verdict.as_str().to_owned()),
+            figure(|row| row.applied_ms),
+            figure(|row| row.effective_ms),
+            figure(|row| row.reverted_ms),
+            told.unwrap_or_default(),
+        ]);
+    }
+    let mut table = table.build();
+    table.with(Style::sharp()).with(Modify::new(Columns::last()).with(Width::wrap(80).keep_words(true)));
+    let passed = rows.iter().filter(|row| row.verdict == Verdict::Pass).count();
+    format!("{table}\n{passed} of {} passed", rows.len())
+}
+
+fn exit_of(rows: &[RehearsalRow], wanted: usize) -> Exit {
+    if rows.iter().any(|row| !row.residue.is_empty()) {
+        return Exit::RevertIncomplete;
+    }
+    let all = rows.len() == wanted && rows.iter().all(|row| row.verdict == Verdict::Pass);
+    if all { Exit::Pass } else { Exit::Inconclusive }
+}

@@ -1,0 +1,219 @@
+//! Faults that a component makes itself when it is asked: a command in the target's own container, and its inverse.
+//! A command proves its own effect: it prints a line that begins with `effect` only when it has seen it.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::agents::container_of;
+use super::pods::reference;
+use super::{PlanError, select};
+use crate::model::{
+    Change, Command, Component, FaultKind, FaultSpec, PlannedChange, PodInfo, Snapshot, Target, Undo,
+};
+
+/// What is run, and what takes it back; `None`: it is over when it was done.
+struct Script {
+    component: Component,
+    run: String,
+    undo: Option<String>,
+}
+
+pub fn changes(
+    spec: &FaultSpec,
+    snapshot: &Snapshot,
+    random: &mut ChaCha8Rng,
+) -> Result<Vec<PlannedChange>, PlanError> {
+    let targets = select::pods(&spec.target, snapshot, random)?;
+    targets.into_iter().map(|(pod, target)| change(spec, pod, target)).collect()
+}
+
+fn change(spec: &FaultSpec, pod: &PodInfo, target: Target) -> Result<PlannedChange, PlanError> {
+    let Script { component, run, undo } = script(spec);
+    if pod.component != Some(component) {
+        let (wanted, kind) = (component.as_str(), spec.kind.as_str());
+        return Err(PlanError::WrongComponent { object: target.object, wanted, kind });
+    }
+    let container = container_of(pod, &target, component.as_str())?;
+    let command = |script: String| Command {
+        pod: reference(pod),
+        container: container.clone(),
+        line: vec!["sh".to_owned(), "-euc".to_owned(), script],
+    };
+    let undo = match undo {
+        Some(script) => Undo::Exec { command: command(script) },
+        None => Undo::AwaitReady { pod: reference(pod) },
+    };
+    Ok(PlannedChange { target, change: Change::Exec { command: command(run) }, undo })
+}
+
+const PSQL: &str = "psql --no-psqlrc -qtA -h /run/postgresql -U postgres -c";
+const REDIS: &str = "redis-cli -h 127.0.0.1";
+
+fn script(spec: &FaultSpec) -> Script {
+    match spec.kind {
+        FaultKind::PostgresSwitchover | FaultKind::PostgresReplayPause | FaultKind::PostgresDisconnect => {
+            postgres(spec.kind)
+        }
+        FaultKind::PgbouncerPause => pgbouncer(),
+        FaultKind::RedisFailover | FaultKind::RedisClientPause | FaultKind::RedisMemoryFull => redis(spec),
+        _ => rabbitmq(spec.kind),
+    }
+}
+
+fn postgres(kind: FaultKind) -> Script {
+    let component = Component::Postgres;
+    match kind {
+        // Asked of any member; the cluster chooses who takes over. Who leads is read back from the server.
+        FaultKind::PostgresSwitchover => Script {
+            component,
+            run: format!(
+                "leads() {{ {PSQL} 'select not pg_is_in_recovery()'; }}; [ \"$(leads)\" = t ]; \
+                 python3 -c 'import http.client, json, os; c = http.client.HTTPConnection(\"127.0.0.1\", 8008, timeout=30); \
+                 c.request(\"POST\", \"/switchover\", json.dumps({{\"leader\": os.environ.get(\"PATRONI_NAME\") or os.uname().nodename}})); \
+                 r = c.getresponse(); print(r.status, r.read().decode()); raise SystemExit(r.status >= 300)'; \
+                 for i in 1 2 3 4 5 6 7 8 9 10; do [ \"$(leads)\" = t ] || {{ echo effect: no longer the primary; exit 0; }}; sleep 1; done"
+            ),
+            undo: None,
+        },
+        FaultKind::PostgresReplayPause => Script {
+            component,
+            run: format!(
+                "{PSQL} 'select pg_wal_replay_pause()'; for i in 1 2 3 4 5 6 7 8 9 10; do \
+                 state=$({PSQL} 'select pg_get_wal_replay_pause_state()'); \
+                 [ \"$state\" != paused ] || {{ echo effect: replay is $state; exit 0; }}; sleep 0.3; done"
+            ),
+            undo: Some(format!(
+                "[ \"$({PSQL} 'select pg_is_in_recovery()')\" = f ] || {PSQL} 'select pg_wal_replay_resume()'"
+            )),
+        },
+        _ => Script {
+            component,
+            run: format!(
+                "n=$({PSQL} \"select count(pg_terminate_backend(pid)) from pg_stat_activity where backend_type = 'client backend' \
+                 and pid <> pg_backend_pid() and usename not in ('postgres', 'replicator')\"); \
+                 [ \"$n\" -eq 0 ] || echo effect: $n sessions were ended"
+            ),
+            undo: None,
+        },
+    }
+}
+
+fn pgbouncer() -> Script {
+    let signal = |name: &str| {
+        format!(
+            "for p in /proc/[0-9]*; do read c < $p/comm || continue; \
+             [ \"$c\" != pgbouncer ] || kill -{name} ${{p#/proc/}}; done"
+        )
+    };
+    // The exporter beside it says what the server says of itself.
+    let paused = "python3 -c 'import socket; s = socket.create_connection((\"127.0.0.1\", 9127), 3); \
+                  s.sendall(b\"GET /metrics HTTP/1.0\\r\\n\\r\\n\"); t = b\"\"\nwhile True:\n b = s.recv(65536)\n \
+                  if not b: break\n t += b\nprint(sum(1 for l in t.decode().splitlines() if \"paused\" in l and l.endswith(\" 1\")))'";
+    Script {
+        component: Component::Pgbouncer,
+        run: format!(
+            "{}; for i in 1 2 3 4 5 6 7 8; do n=$({paused}) || n=0; [ \"$n\" = 0 ] || {{ echo effect: $n databases are paused; exit 0; }}; sleep 0.5; done",
+            signal("USR1")
+        ),
+        undo: Some(signal("USR2")),
+    }
+}
+
+fn redis(spec: &FaultSpec) -> Script {
+    let component = Component::Redis;
+    match spec.kind {
+        FaultKind::RedisFailover => Script {
+            component,
+            run: format!(
+                "role() {{ {REDIS} role | head -n 1; }}; [ \"$(role)\" = slave ]; {REDIS} cluster failover; \
+                 for i in 1 2 3 4 5 6 7 8 9 10; do [ \"$(role)\" != master ] || {{ echo effect: it is the primary now; exit 0; }}; sleep 0.5; done"
+            ),
+            undo: None,
+        },
+        // Redis ends it by itself: the undo only waits for its answer.
+        FaultKind::RedisClientPause => Script {
+            component,
+            run: format!(
+                "{REDIS} client pause {} all; timeout 1 {REDIS} ping && exit 0 || echo effect: a ping has no answer within 1 s",
+                spec.hold_seconds * 1000
+            ),
+            undo: Some(format!(
+                "for i in 1 2 3 4 5 6 7 8 9 10; do ! timeout 3 {REDIS} ping || exit 0; done; exit 1"
+            )),
+        },
+        _ => Script {
+            component,
+            run: format!(
+                "get() {{ {REDIS} config get maxmemory | tail -n 1; }}; [ -e /data/.mettle-maxmemory ] || get > /data/.mettle-maxmemory; \
+                 {REDIS} config set maxmemory 1mb; n=$(get); [ \"$n\" != 1048576 ] || \
+                 {REDIS} info memory | tr -d '\\r' | grep '^used_memory:' | {{ IFS=: read k v; [ \"$v\" -lt 1048576 ] || echo effect: $v bytes are used of $n; }}"
+            ),
+            undo: Some(format!(
+                "[ -e /data/.mettle-maxmemory ] || exit 0; {REDIS} config set maxmemory $(cat /data/.mettle-maxmemory); rm /data/.mettle-maxmemory"
+            )),
+        },
+    }
+}
+
+fn rabbitmq(kind: FaultKind) -> Script {
+    let alarm = |set: &str, name: &str| {
+        format!(
+            "rabbitmqctl -q {set}; for i in 1 2 3 4 5; do a=$(rabbitmq-diagnostics -q alarms | tr '\\n' ' '); \
+             case \"$a\" in *{name}*) echo effect: $a; exit 0;; esac; sleep 1; done"
+        )
+    };
+    let (run, undo) = match kind {
+        FaultKind::RabbitmqMemoryAlarm => (
+            alarm("set_vm_memory_high_watermark 0.00001", "emory"),
+            "rabbitmqctl -q eval '{ok, V} = application:get_env(rabbit, vm_memory_high_watermark), vm_memory_monitor:set_vm_memory_high_watermark(V).'",
+        ),
+        FaultKind::RabbitmqDiskAlarm => (
+            alarm("set_disk_free_limit 900TB", "isk"),
+            "rabbitmqctl -q eval '{ok, V} = application:get_env(rabbit, disk_free_limit), rabbit_disk_monitor:set_disk_free_limit(V).'",
+        ),
+        _ => (
+            "rabbitmqctl -q stop_app; r=$(rabbitmqctl -q eval 'lists:keymember(rabbit, 1, application:which_applications()).'); \
+             [ \"$r\" != false ] || echo effect: the application is stopped"
+                .to_owned(),
+            "rabbitmqctl -q start_app",
+        ),
+    };
+    Script { component: Component::Rabbitmq, run, undo: Some(undo.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::fault::testing::{redis_snapshot, target};
+
+    #[test]
+    fn a_command_is_only_for_its_component() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let redis = FaultSpec::new(FaultKind::RedisClientPause, target(Component::Redis));
+        let planned = changes(&redis, &redis_snapshot(), &mut random).unwrap().remove(0);
+        let Change::Exec { command, .. } = &planned.change else { panic!("another change") };
+        assert!(command.line[2].contains("client pause 5000 all"), "{}", command.line[2]);
+        let rabbit = FaultSpec::new(FaultKind::RabbitmqStopApp, target(Component::Redis));
+        let error = changes(&rabbit, &redis_snapshot(), &mut random).unwrap_err().to_string();
+        assert!(
+            error.starts_with("rabbitmq-stop-app needs a pod of rabbitmq, and pod/ai-platform/redis-"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn every_script_prints_its_effect_and_is_whole() {
+        for kind in FaultKind::ALL.iter().filter(|kind| super::super::is_command(**kind)) {
+            let spec = FaultSpec::new(*kind, target(Component::Redis));
+            let Script { run, undo, .. } = script(&spec);
+            for script in [Some(run), undo.clone()].into_iter().flatten() {
+                // The shell reads it without running it.
+                let read = std::process::Command::new("sh").args(["-nc", &script]).output().unwrap();
+                assert!(read.status.success(), "{}: {script}", kind.as_str());
+            }
+            assert!(script(&spec).run.contains("echo effect"), "{}", kind.as_str());
+            assert_eq!(undo.is_some(), kind.shape().held, "{}", kind.as_str());
+        }
+    }
+}

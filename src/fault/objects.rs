@@ -1,0 +1,156 @@
+//! Faults in other objects of the API: a service that finds nobody, a right that is taken away, a policy that allows nothing.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::{PlanError, mesh, select};
+use crate::model::{
+    Change, Direction, Edit, FaultKind, FaultSpec, Look, ObjectInfo, ObjectRef, PlannedChange, PodInfo,
+    Snapshot, Target, Undo,
+};
+
+/// The label by which what we make is found, with the run's id.
+pub const RUN_LABEL: &str = "mettle.dev/run";
+
+pub fn changes(
+    run: &str,
+    index: usize,
+    spec: &FaultSpec,
+    snapshot: &Snapshot,
+) -> Result<Vec<PlannedChange>, PlanError> {
+    let found = match spec.kind {
+        FaultKind::EndpointsLost => services(spec, snapshot)?,
+        FaultKind::RbacRevoked => {
+            of_component(spec, snapshot, "RoleBinding", |_| vec![Edit::set("/subjects", json!([]))])
+        }
+        FaultKind::NetworkPolicyDeny => policies(spec, snapshot)?,
+        FaultKind::MeshDeny => return mesh::denials(run, index, spec, snapshot),
+        FaultKind::MeshPoolTiny | FaultKind::MeshPlaintext => mesh::rules(spec, snapshot),
+        _ => mesh::routes(spec, snapshot),
+    };
+    if found.is_empty() {
+        return Err(PlanError::NoMatch { fault: 0, query: select::describe(&spec.target) });
+    }
+    Ok(found)
+}
+
+pub(super) fn target_of(spec: &FaultSpec, object: &ObjectRef, because: String) -> Target {
+    let namespace = object.namespace.as_deref().unwrap_or("-");
+    let object = format!("{}/{namespace}/{}", object.kind.to_lowercase(), object.name);
+    Target { object, node: None, component: spec.target.component, role: None, because }
+}
+
+pub(super) fn edited(
+    spec: &FaultSpec,
+    object: &ObjectRef,
+    edits: Vec<Edit>,
+    look: Option<Look>,
+    because: &str,
+) -> PlannedChange {
+    PlannedChange {
+        target: target_of(spec, object, because.to_owned()),
+        change: Change::Edit { object: object.clone(), edits, look },
+        undo: Undo::Restore { object: object.clone() },
+    }
+}
+
+/// Services that select the target's pods.
+fn services(spec: &FaultSpec, snapshot: &Snapshot) -> Result<Vec<PlannedChange>, PlanError> {
+    let pods = select::matching(&spec.target, snapshot)?;
+    let selects = |selector: &BTreeMap<String, String>, pod: &PodInfo| {
+        !selector.is_empty() && selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+    };
+    let services = snapshot.services.iter();
+    let services = services.filter(|service| {
+        pods.iter().any(|(pod, _)| pod.namespace == service.namespace && selects(&service.selector, pod))
+    });
+    let changes = services.map(|service| {
+        let object = ObjectRef::new("v1", "Service", Some(&service.namespace), &service.name);
+        let edits = vec![Edit::set("/spec/selector/mettle.dev~1nobody", "true")];
+        edited(spec, &object, edits, None, "selects the target's pods")
+    });
+    Ok(changes.collect())
+}
+
+fn of_component(
+    spec: &FaultSpec,
+    snapshot: &Snapshot,
+    kind: &str,
+    edits: impl Fn(&ObjectInfo) -> Vec<Edit>,
+) -> Vec<PlannedChange> {
+    let objects = snapshot.objects.iter();
+    let objects = objects
+        .filter(|found| found.object.kind == kind && found.component.is_some())
+        .filter(|found| found.component == spec.target.component);
+    objects.map(|found| edited(spec, &found.object, edits(found), None, "belongs to the component")).collect()
+}
+
+/// Policies only ever allow, and what one allows no other takes away: so those that select the target's pods are emptied.
+fn policies(spec: &FaultSpec, snapshot: &Snapshot) -> Result<Vec<PlannedChange>, PlanError> {
+    let pods = select::matching(&spec.target, snapshot)?;
+    let fields: &[&str] = match spec.with.direction.unwrap_or(Direction::Both) {
+        Direction::In => &["ingress"],
+        Direction::Out => &["egress"],
+        Direction::Both => &["ingress", "egress"],
+    };
+    let port = spec.with.port.unwrap_or(0);
+    let addresses = pods.iter().filter_map(|(pod, _)| Some(format!("{}:{port}", pod.ip.as_ref()?))).collect();
+    let look = Look::Unreachable { addresses };
+    let selects = |policy: &ObjectInfo| {
+        let wanted = policy.spec["podSelector"]["matchLabels"].as_object();
+        let wanted = wanted.into_iter().flatten();
+        pods.iter().any(|(pod, _)| {
+            let namespace = policy.object.namespace.as_deref() == Some(&pod.namespace);
+            namespace
+                && wanted
+                    .clone()
+                    .all(|(key, value)| pod.labels.get(key).map(String::as_str) == value.as_str())
+        })
+    };
+    let policies =
+        snapshot.objects.iter().filter(|found| found.object.kind == "NetworkPolicy" && selects(found));
+    let changes = policies.filter_map(|policy| {
+        let allows = |field: &&&str| policy.spec[**field].as_array().is_some_and(|rules| !rules.is_empty());
+        let edits: Vec<Edit> = fields
+            .iter()
+            .filter(allows)
+            .map(|field| Edit::set(format!("/spec/{field}"), json!([])))
+            .collect();
+        let because = "allows the target's pods something";
+        (!edits.is_empty()).then(|| edited(spec, &policy.object, edits, Some(look.clone()), because))
+    });
+    Ok(changes.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::fault::testing::{redis_snapshot, target};
+    use crate::model::Component;
+
+    #[test]
+    fn a_policy_that_allows_is_emptied() {
+        let mut snapshot = redis_snapshot();
+        let policy = |name: &str, spec: Value| ObjectInfo {
+            object: ObjectRef::new("networking.k8s.io/v1", "NetworkPolicy", Some("ai-platform"), name),
+            component: None,
+            spec,
+        };
+        snapshot.objects = vec![
+            policy("deny", json!({ "podSelector": {} })),
+            policy(
+                "allow",
+                json!({ "podSelector": { "matchLabels": { "app.kubernetes.io/name": "redis" } }, "ingress": [{}] }),
+            ),
+            policy("other", json!({ "podSelector": { "matchLabels": { "a": "b" } }, "ingress": [{}] })),
+        ];
+        let mut spec = FaultSpec::new(FaultKind::NetworkPolicyDeny, target(Component::Redis));
+        spec.with.port = Some(80);
+        let all = changes("r1", 0, &spec, &snapshot).unwrap();
+        assert_eq!(all.len(), 1);
+        assert_eq!(all[0].change.describe(), "edit NetworkPolicy ai-platform/allow: /spec/ingress = []");
+    }
+}

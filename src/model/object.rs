@@ -1,0 +1,373 @@
+//! Objects of the API as values: which one, and edits that can be taken back.
+//!
+//! An edited object carries what its fields were in an annotation, written by the same request as the edit: with the
+//! journal lost, the object alone is enough to restore it.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// Fields as they were before the edit.
+pub const UNDO_ANNOTATION: &str = "mettle.dev/undo";
+/// What we edited or made, so that it can be listed.
+pub const TOUCHED_LABEL: (&str, &str) = ("mettle.dev/touched", "true");
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectRef {
+    /// `apps/v1`, or `v1` for the core.
+    pub api_version: String,
+    pub kind: String,
+    /// Absent for objects of the whole cluster.
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+impl ObjectRef {
+    #[must_use]
+    pub fn new(api_version: &str, kind: &str, namespace: Option<&str>, name: &str) -> Self {
+        Self {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Group and version; the core's group is empty.
+    #[must_use]
+    pub fn group_version(&self) -> (&str, &str) {
+        self.api_version.split_once('/').unwrap_or(("", &self.api_version))
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+/// One field of an object. `path` is a JSON pointer (RFC 6901); missing objects on the way are made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "edit", rename_all = "lowercase")]
+pub enum Edit {
+    /// The field has this value.
+    Set { path: String, value: Value },
+    /// The list at this path has one element more.
+    Add { path: String, value: Value },
+}
+
+impl Edit {
+    #[must_use]
+    pub fn set(path: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::Set { path: path.into(), value: value.into() }
+    }
+
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Set { path, value } => format!("{path} = {value}"),
+            Self::Add { path, value } => format!("{path} += {value}"),
+        }
+    }
+}
+
+/// How one edit is taken back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "was", rename_all = "lowercase")]
+enum Was {
+    /// `path` held `old`, and holds `new` since.
+    Value { path: String, old: Value, new: Value },
+    /// `made`, a prefix of `path`, was not there.
+    Absent { path: String, made: String, new: Value },
+    /// The list had one element less.
+    Shorter { path: String, new: Value },
+}
+
+/// How a restore ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restored {
+    Done,
+    /// It bears no mark of ours: never edited, or restored before.
+    Clean,
+    /// Somebody else changed the field since; the object is as it was found.
+    Conflict(String),
+}
+
+/// Makes the edits and notes in the object how they are taken back.
+///
+/// # Errors
+/// When a path leads through what is no object or list, or the object is edited already.
+pub fn edit(object: &mut Value, edits: &[Edit], run: &str) -> Result<(), String> {
+    if annotation(object).is_some() {
+        return Err("it bears an edit that was not taken back; `mettle revert` does that".to_owned());
+    }
+    let mut edited = object.clone();
+    let mut undo = Vec::with_capacity(edits.len());
+    for edit in edits {
+        undo.push(match edit {
+            Edit::Set { path, value } => set(&mut edited, path, value)?,
+            Edit::Add { path, value } => add(&mut edited, path, value)?,
+        });
+    }
+    let note = json!({ "run": run, "undo": undo }).to_string();
+    mark(&mut edited, "annotations", UNDO_ANNOTATION, Some(&note))?;
+    mark(&mut edited, "labels", TOUCHED_LABEL.0, Some(TOUCHED_LABEL.1))?;
+    *object = edited;
+    Ok(())
+}
+
+/// Takes the edits back that the object says were made.
+///
+/// # Errors
+/// When the note in the object cannot be read.
+pub fn restore(object: &mut Value) -> Result<Restored, String> {
+    let Some(note) = annotation(object) else { return Ok(Restored::Clean) };
+    let note: Value = serde_json::from_str(note).map_err(|error| format!("its note is not ours: {error}"))?;
+    let undo: Vec<Was> = serde_json::from_value(note["undo"].clone())
+        .map_err(|error| format!("its note is not ours: {error}"))?;
+    let mut restored = object.clone();
+    for was in undo.iter().rev() {
+        if let Err(conflict) = take_back(&mut restored, was) {
+            return Ok(Restored::Conflict(conflict));
+        }
+    }
+    mark(&mut restored, "annotations", UNDO_ANNOTATION, None)?;
+    mark(&mut restored, "labels", TOUCHED_LABEL.0, None)?;
+    *object = restored;
+    Ok(Restored::Done)
+}
+
+/// Takes our marks off an object whose edits are to stay; whether it bore any.
+pub fn forget(object: &mut Value) -> bool {
+    let bore = annotation(object).is_some();
+    // Both are strings in mappings of strings, or not there.
+    let _ = mark(object, "annotations", UNDO_ANNOTATION, None);
+    let _ = mark(object, "labels", TOUCHED_LABEL.0, None);
+    bore
+}
+
+fn annotation(object: &Value) -> Option<&str> {
+    object["metadata"]["annotations"][UNDO_ANNOTATION].as_str()
+}
+
+fn mark(object: &mut Value, map: &str, key: &str, value: Option<&str>) -> Result<(), String> {
+    let metadata = object.get_mut("metadata").and_then(Value::as_object_mut).ok_or("it has no metadata")?;
+    let entries = metadata.entry(map).or_insert_with(|| Value::Object(Map::new()));
+    let entries = entries.as_object_mut().ok_or_else(|| format!("metadata.{map} is no mapping"))?;
+    match value {
+        Some(value) => {
+            entries.insert(key.to_owned(), Value::String(value.to_owned()));
+        }
+        None => {
+            entries.remove(key);
+        }
+    }
+    if entries.is_empty() {
+        metadata.remove(map);
+    }
+    Ok(())
+}
+
+fn parts(path: &str) -> Vec<String> {
+    path.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+fn joined(parts: &[String]) -> String {
+    parts.iter().map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
+}
+
+fn set(object: &mut Value, path: &str, value: &Value) -> Result<Was, String> {
+    if let Some(found) = object.pointer_mut(path) {
+        let old = std::mem::replace(found, value.clone());
+        return Ok(Was::Value { path: path.to_owned(), old, new: value.clone() });
+    }
+    let parts = parts(path);
+    let made = (1..=parts.len()).map(|depth| joined(&parts[..depth])).find(|at| object.pointer(at).is_none());
+    let mut at = object;
+    for (i, part) in parts.iter().enumerate() {
+        let last = i + 1 == parts.len();
+        let fresh = || if last { value.clone() } else { Value::Object(Map::new()) };
+        let next = match at {
+            Value::Object(map) => Some(map.entry(part.clone()).or_insert_with(fresh)),
+            // Elements are there, or not: none is made.
+            Value::Array(list) => part.parse().ok().and_then(|index: usize| list.get_mut(index)),
+            _ => None,
+        };
+        at = next.ok_or_else(|| format!("{} is not there", joined(&parts[..=i])))?;
+    }
+    Ok(Was::Absent {
+        path: path.to_owned(),
+        made: made.unwrap_or_else(|| path.to_owned()),
+        new: value.clone(),
+    })
+}
+
+fn add(object: &mut Value, path: &str, value: &Value) -> Result<Was, String> {
+    if object.pointer(path).is_none_or(Value::is_null) {
+        return set(object, path, &json!([value]));
+    }
+    let list = object.pointer_mut(path).and_then(Value::as_array_mut);
+    list.ok_or_else(|| format!("{path} is no list"))?.push(value.clone());
+    Ok(Was::Shorter { path: path.to_owned(), new: value.clone() })
+}
+
+fn take_back(object: &mut Value, was: &Was) -> Result<(), String> {
+    match was {
+        // The server drops a null.
+        Was::Value { path, old, new: Value::Null } if object.pointer(path).is_none() => {
+            set(object, path, old)?;
+        }
+        Was::Value { path, old, new } => {
+            let found = object.pointer_mut(path).filter(|found| holds(found, new));
+            *found.ok_or_else(|| format!("{path} is no longer {new}"))? = old.clone();
+        }
+        Was::Absent { path, made, new } => {
+            match object.pointer(path) {
+                // The server drops what it finds empty.
+                None => {}
+                Some(found) if holds(found, new) => remove(object, path, made),
+                Some(_) => return Err(format!("{path} is no longer {new}")),
+            }
+        }
+        Was::Shorter { path, new } => {
+            let list = object.pointer_mut(path).and_then(Value::as_array_mut);
+            // Absent: somebody has taken it back.
+            let Some(list) = list else { return Ok(()) };
+            // Ours was put last; others may have put an equal one before it.
+            let exact = list.iter().rposition(|element| element == new);
+            if let Some(at) = exact.or_else(|| list.iter().rposition(|element| holds(element, new))) {
+                list.remove(at);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes the field, and the mappings above it that were made for it and hold nothing else.
+fn remove(object: &mut Value, path: &str, made: &str) {
+    let mut parts = parts(path);
+    while let Some(last) = parts.pop() {
+        let Some(map) = object.pointer_mut(&joined(&parts)).and_then(Value::as_object_mut) else { return };
+        map.remove(&last);
+        if !map.is_empty() || joined(&parts).len() < made.len() {
+            return;
+        }
+    }
+}
+
+/// `found` says all that `new` says: a server adds defaults to what it is given.
+fn holds(found: &Value, new: &Value) -> bool {
+    match (found, new) {
+        (Value::Object(found), Value::Object(new)) => {
+            new.iter().all(|(key, value)| found.get(key).is_some_and(|other| holds(other, value)))
+        }
+        (Value::Array(found), Value::Array(new)) => {
+            found.len() == new.len() && found.iter().zip(new).all(|(found, new)| holds(found, new))
+        }
+        _ => found == new,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn deployment() -> Value {
+        json!({
+            "metadata": { "name": "x", "labels": { "a": "b" } },
+            "spec": { "replicas": 3, "template": { "spec": { "containers": [{ "name": "x", "image": "i" }] } } },
+        })
+    }
+
+    #[test]
+    fn what_was_edited_is_restored_and_what_was_made_is_gone() {
+        let before = deployment();
+        let mut object = before.clone();
+        let edits = [
+            Edit::set("/spec/replicas", 0),
+            Edit::set(
+                "/spec/template/spec/containers/0/readinessProbe",
+                json!({ "tcpSocket": { "port": 1 } }),
+            ),
+            Edit::set("/spec/template/metadata/annotations/a.b~1c", "now"),
+            Edit::Add { path: "/spec/taints".into(), value: json!({ "key": "k" }) },
+        ];
+        edit(&mut object, &edits, "r1").unwrap();
+        assert_eq!(object["spec"]["replicas"], 0);
+        assert_eq!(object["spec"]["template"]["metadata"]["annotations"]["a.b/c"], "now");
+        assert_eq!(object["spec"]["taints"], json!([{ "key": "k" }]));
+        assert!(edit(&mut object, &edits, "r2").unwrap_err().contains("not taken back"));
+        // The server adds its defaults.
+        object["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] = json!(10);
+        assert_eq!(restore(&mut object), Ok(Restored::Done));
+        assert_eq!(object, before);
+        assert_eq!(restore(&mut object), Ok(Restored::Clean));
+    }
+
+    #[test]
+    fn a_field_that_somebody_else_changed_is_left_alone() {
+        let mut object = deployment();
+        edit(&mut object, &[Edit::set("/spec/replicas", 0)], "r1").unwrap();
+        object["spec"]["replicas"] = json!(7);
+        let found = object.clone();
+        let Restored::Conflict(why) = restore(&mut object).unwrap() else { panic!("no conflict") };
+        assert_eq!(why, "/spec/replicas is no longer 0");
+        assert_eq!(object, found);
+    }
+
+    #[test]
+    fn others_elements_of_a_list_stay() {
+        let mut object = deployment();
+        object["spec"]["taints"] = json!([{ "key": "theirs" }]);
+        let mine = Edit::Add { path: "/spec/taints".into(), value: json!({ "key": "mine" }) };
+        edit(&mut object, &[mine], "r1").unwrap();
+        object["spec"]["taints"].as_array_mut().unwrap().insert(0, json!({ "key": "late" }));
+        assert_eq!(restore(&mut object), Ok(Restored::Done));
+        assert_eq!(object["spec"]["taints"], json!([{ "key": "late" }, { "key": "theirs" }]));
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        prop::collection::vec(prop::sample::select(vec!["a", "b", "c~1d", "e~0f", "0"]), 1..4)
+            .prop_map(|parts| format!("/spec/{}", parts.join("/")))
+    }
+
+    fn leaf() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(json!(1)),
+            Just(json!("x")),
+            Just(json!({})),
+            Just(json!([1, 2])),
+            Just(json!({"a": {"b": 1}}))
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_restored_object_is_what_it_was(
+            start in prop::collection::vec((path(), leaf()), 0..4),
+            edits in prop::collection::vec((path(), leaf(), any::<bool>()), 1..5),
+        ) {
+            let mut object = json!({ "metadata": { "name": "x" }, "spec": { "keep": 1 } });
+            for (path, value) in &start {
+                let _ = set(&mut object, path, value);
+            }
+            let edits: Vec<Edit> = edits
+                .into_iter()
+                .map(|(path, value, add)| if add { Edit::Add { path, value } } else { Edit::Set { path, value } })
+                .collect();
+            let before = object.clone();
+            if edit(&mut object, &edits, "r").is_ok() {
+                prop_assert_eq!(restore(&mut object), Ok(Restored::Done));
+            }
+            prop_assert_eq!(object, before);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A rehearsal: faults one after another, without load, to see whether each bites here and is gone afterwards.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{FaultKind, FaultSpec, FileError, Limits, Verdict, read_yaml};
+
+/// One rehearsal file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rehearsal {
+    pub rehearsal: String,
+    #[serde(default)]
+    pub description: String,
+    /// For each fault by itself.
+    #[serde(default)]
+    pub limits: Limits,
+    pub faults: Vec<FaultSpec>,
+}
+
+const FAULTS_MAX: usize = 200;
+
+impl Rehearsal {
+    /// Reads and validates one file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has another shape, or asks for what cannot be meant.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        read_yaml(path, Self::problem)
+    }
+
+    fn problem(&self) -> Option<(String, String)> {
+        if self.faults.is_empty() || self.faults.len() > FAULTS_MAX {
+            return Some(("faults".to_owned(), format!("must list 1 to {FAULTS_MAX} faults")));
+        }
+        self.faults.iter().enumerate().find_map(|(i, fault)| {
+            if fault.repeat.is_some() || fault.at_seconds > 0 {
+                let message = "a rehearsal takes one fault after another: neither atSeconds nor repeat";
+                return Some((format!("faults[{i}]"), message.to_owned()));
+            }
+            fault.problem().map(|(field, message)| (format!("faults[{i}].{field}"), message))
+        })
+    }
+}
+
+/// How one fault went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RehearsalRow {
+    pub fault: String,
+    pub targets: Vec<String>,
+    /// From the decision until the API or the provider had taken the change.
+    pub applied_ms: Option<u64>,
+    /// From the decision until the effect was seen.
+    pub effective_ms: Option<u64>,
+    /// From the decision to revert until everything was as before, replacements Ready included.
+    pub reverted_ms: Option<u64>,
+    pub evidence: Vec<String>,
+    pub residue: Vec<String>,
+    /// Pass: it bit, and nothing is left. Fail: something is left. Inconclusive: it was not seen to bite.
+    pub verdict: Verdict,
+    /// Why it is no pass.
+    pub why: String,
+}
+
+impl RehearsalRow {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn of(kind: FaultKind) -> Self {
+        Self {
+            fault: kind.as_str().to_owned(),
+            targets: Vec::new(),
+            applied_ms: None,
+            effective_ms: None,
+            reverted_ms: None,
+            evidence: Vec::new(),
+            residue: Vec::new(),
+            verdict: Verdict::Inconclusive,
+            why: String::new(),
+        }
+    }
+}
