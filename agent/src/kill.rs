@@ -30,10 +30,9 @@ pub enum What {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(id = "whom", required = true, multiple = false, args = ["process", "all"])]
 pub struct Options {
     /// Command name, as in /proc/PID/comm
-    #[arg(long)]
+    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
     pub process: Option<String>,
     /// Every process of the PID namespace but its process 1 and the agents
     #[arg(long)]

@@ -4,12 +4,16 @@
 //! when it is told to, when nothing comes in on standard input for `--heartbeat-ms`, when standard input ends, when it
 //! is terminated, and at `--ttl-ms` whatever comes in. So a harness that dies never leaves a broken pod.
 
+mod connections;
 mod cpu;
+mod fill;
 mod kill;
+mod memory;
 mod pause;
 mod process;
 mod say;
 mod switch;
+mod volume;
 mod work;
 
 use std::process::ExitCode;
@@ -48,6 +52,33 @@ enum Command {
         #[command(flatten)]
         limits: Limits,
     },
+    /// Take memory and keep it
+    Memory {
+        #[command(flatten)]
+        options: memory::Options,
+        #[command(flatten)]
+        limits: Limits,
+    },
+    /// Fill a volume of the target with a file
+    Fill {
+        #[command(flatten)]
+        options: fill::Options,
+        #[command(flatten)]
+        limits: Limits,
+    },
+    /// Open TCP connections and hold them
+    Connections {
+        #[command(flatten)]
+        options: connections::Options,
+        #[command(flatten)]
+        limits: Limits,
+    },
+    /// The process in which `memory` takes memory
+    #[command(hide = true)]
+    Hog {
+        #[arg(long)]
+        mib: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,5 +86,11 @@ fn main() -> ExitCode {
         Command::Pause { options, limits } => work::run(&mut pause::Pause::new(options), limits),
         Command::Kill { options, limits } => work::run(&mut kill::Kill::new(options), limits),
         Command::Cpu { options, limits } => work::run(&mut cpu::Cpu::new(options), limits),
+        Command::Memory { options, limits } => work::run(&mut memory::Memory::new(options), limits),
+        Command::Fill { options, limits } => work::run(&mut fill::Fill::new(options), limits),
+        Command::Connections { options, limits } => {
+            work::run(&mut connections::Connections::new(options), limits)
+        }
+        Command::Hog { mib } => memory::hog(mib),
     }
 }
