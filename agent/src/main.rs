@@ -4,11 +4,14 @@
 //! when it is told to, when nothing comes in on standard input for `--heartbeat-ms`, when standard input ends, when it
 //! is terminated, and at `--ttl-ms` whatever comes in. So a harness that dies never leaves a broken pod.
 
+mod clean;
 mod connections;
 mod cpu;
+mod cut;
 mod fill;
 mod kill;
 mod memory;
+mod nft;
 mod pause;
 mod process;
 mod say;
@@ -73,6 +76,18 @@ enum Command {
         #[command(flatten)]
         limits: Limits,
     },
+    /// Drop or reject packets of the pod
+    Drop {
+        #[command(flatten)]
+        options: cut::Options,
+        #[command(flatten)]
+        limits: Limits,
+    },
+    /// Remove what dead agents left: tables and fill files
+    Clean {
+        #[command(flatten)]
+        options: clean::Options,
+    },
     /// The process in which `memory` takes memory
     #[command(hide = true)]
     Hog {
@@ -91,6 +106,8 @@ fn main() -> ExitCode {
         Command::Connections { options, limits } => {
             work::run(&mut connections::Connections::new(options), limits)
         }
+        Command::Drop { options, limits } => work::run(&mut cut::Cut::new(options), limits),
+        Command::Clean { options } => clean::run(&options),
         Command::Hog { mib } => memory::hog(mib),
     }
 }

@@ -24,12 +24,6 @@ impl Directory {
         opened.map(Self).map_err(|error| format!("failed to open {} of process {pid}: {error}", path.display()))
     }
 
-    pub fn open(path: &Path) -> Result<Self, String> {
-        File::open(path)
-            .map(|file| Self(file.into()))
-            .map_err(|error| format!("failed to open {}: {error}", path.display()))
-    }
-
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
     }
