@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
+use crate::files;
 use crate::say::Evidence;
 use crate::work::Work;
 
@@ -105,7 +104,7 @@ impl Work for Connections {
         let address = self.options.address.to_socket_addrs();
         let address = address.map_err(|error| format!("failed to resolve {}: {error}", self.options.address))?.next();
         let address = address.ok_or_else(|| format!("{} has no address", self.options.address))?;
-        allow_files(u64::from(self.options.count) + OWN_FILES)?;
+        files::allow(u64::from(self.options.count) + OWN_FILES)?;
         let count = usize::try_from(self.options.count).map_err(|error| error.to_string())?;
         self.wanted.store(count, Ordering::Relaxed);
         let (sender, receiver) = channel();
@@ -197,18 +196,6 @@ fn still_open(stream: &mut TcpStream) -> bool {
         }
     }
     true
-}
-
-fn allow_files(wanted: u64) -> Result<(), String> {
-    let failed = |error| format!("failed to raise the limit of open files: {error}");
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed)?;
-    if soft >= wanted {
-        return Ok(());
-    }
-    if hard < wanted {
-        return Err(format!("{wanted} open files are needed and {hard} allowed"));
-    }
-    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).map_err(failed)
 }
 
 fn hex(text: &str) -> Result<Hex, String> {

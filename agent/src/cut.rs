@@ -8,6 +8,13 @@ use crate::work::Work;
 
 const IN: &str = "matched_in";
 const OUT: &str = "matched_out";
+/// What kernels say to each other of themselves (neighbours, routers, multicast groups): counting it would be evidence
+/// of an effect where no program sends anything.
+const NOISE: [&str; 2] = [
+    "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, \
+     mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } accept",
+    "meta l4proto igmp accept",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Action {
@@ -80,6 +87,7 @@ fn ruleset(name: &str, options: &Options) -> String {
     let (inward, outward) = matches(options);
     let chain = |interface: &str, matches: Vec<String>, hit: &str| {
         let mut rules = vec![format!("{interface} \"lo\" accept")];
+        rules.extend(NOISE.map(str::to_owned));
         if options.action == Action::Reject {
             // The refusals themselves come through here, and have to get out.
             rules.push("tcp flags & rst == rst accept".to_owned());
@@ -165,8 +173,8 @@ mod tests {
         for (direction, port, inward, outward) in table {
             let text = ruleset("mettle_1", &options(direction, port, 100, Action::Drop));
             let with = |rules: Vec<String>, hit: &str| rules.into_iter().map(|rule| rule + hit).collect::<Vec<_>>();
-            assert_eq!(chain(&text, "input")[1..], with(inward, "hit_in"), "{direction:?} {port:?}");
-            assert_eq!(chain(&text, "output")[1..], with(outward, "hit_out"), "{direction:?} {port:?}");
+            assert_eq!(chain(&text, "input")[3..], with(inward, "hit_in"), "{direction:?} {port:?}");
+            assert_eq!(chain(&text, "output")[3..], with(outward, "hit_out"), "{direction:?} {port:?}");
         }
     }
 
@@ -175,18 +183,17 @@ mod tests {
         let mut some = options(Direction::In, None, 30, Action::Drop);
         some.peers = vec!["10.0.0.1".parse().unwrap()];
         let text = ruleset("mettle_1", &some);
-        assert_eq!(
-            chain(&text, "input"),
-            ["iifname \"lo\" accept", "ip saddr { 10.0.0.1 } numgen random mod 100 < 30 goto hit_in"]
-        );
-        assert_eq!(chain(&text, "output"), ["oifname \"lo\" accept"]);
+        let (input, output) = (chain(&text, "input"), chain(&text, "output"));
+        assert_eq!((input[0], output[0]), ("iifname \"lo\" accept", "oifname \"lo\" accept"));
+        assert_eq!(input[3..], ["ip saddr { 10.0.0.1 } numgen random mod 100 < 30 goto hit_in"]);
+        assert_eq!(output.len(), 3, "{output:?}");
         assert!(text.contains("counter name \"matched_in\"\n\t\tdrop\n"), "{text}");
     }
 
     #[test]
     fn a_refusal_is_let_out() {
         let text = ruleset("mettle_1", &options(Direction::Both, Some(5432), 100, Action::Reject));
-        assert_eq!(chain(&text, "output")[1], "tcp flags & rst == rst accept");
+        assert_eq!(chain(&text, "output")[3], "tcp flags & rst == rst accept");
         assert!(text.contains("meta l4proto tcp reject with tcp reset\n\t\treject\n"), "{text}");
         assert!(text.contains("type filter hook input priority -150; policy accept;"), "{text}");
     }

@@ -8,12 +8,14 @@ mod clean;
 mod connections;
 mod cpu;
 mod cut;
+mod files;
 mod fill;
 mod kill;
 mod memory;
 mod nft;
 mod pause;
 mod process;
+mod proxy;
 mod say;
 mod switch;
 mod volume;
@@ -83,6 +85,13 @@ enum Command {
         #[command(flatten)]
         limits: Limits,
     },
+    /// Take TCP connections through a proxy that delays, limits, resets, hangs or answers
+    Proxy {
+        #[command(flatten)]
+        options: proxy::Options,
+        #[command(flatten)]
+        limits: Limits,
+    },
     /// Remove what dead agents left: tables and fill files
     Clean {
         #[command(flatten)]
@@ -107,6 +116,7 @@ fn main() -> ExitCode {
             work::run(&mut connections::Connections::new(options), limits)
         }
         Command::Drop { options, limits } => work::run(&mut cut::Cut::new(options), limits),
+        Command::Proxy { options, limits } => work::run(&mut proxy::Proxy::new(options), limits),
         Command::Clean { options } => clean::run(&options),
         Command::Hog { mib } => memory::hog(mib),
     }

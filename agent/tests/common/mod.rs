@@ -1,6 +1,8 @@
 //! What the agent's tests share: targets with names of their own, and an agent that is listened to.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod net;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
