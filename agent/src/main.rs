@@ -8,6 +8,7 @@ mod clean;
 mod connections;
 mod cpu;
 mod cut;
+mod dns;
 mod files;
 mod fill;
 mod kill;
@@ -92,6 +93,13 @@ enum Command {
         #[command(flatten)]
         limits: Limits,
     },
+    /// Answer the pod's DNS queries wrongly, late, or not at all
+    Dns {
+        #[command(flatten)]
+        options: dns::Options,
+        #[command(flatten)]
+        limits: Limits,
+    },
     /// Remove what dead agents left: tables and fill files
     Clean {
         #[command(flatten)]
@@ -117,6 +125,7 @@ fn main() -> ExitCode {
         }
         Command::Drop { options, limits } => work::run(&mut cut::Cut::new(options), limits),
         Command::Proxy { options, limits } => work::run(&mut proxy::Proxy::new(options), limits),
+        Command::Dns { options, limits } => work::run(&mut dns::Dns::new(options), limits),
         Command::Clean { options } => clean::run(&options),
         Command::Hog { mib } => memory::hog(mib),
     }

@@ -65,6 +65,12 @@ impl Table {
         parse_counters(&nft(&["-j", "list", "counters", "table", "inet", &self.name], "")?)
     }
 
+    /// Lets everything pass this chain from now on. The rules stay: with the last of them the kernel would forget how
+    /// the addresses of living connections are translated.
+    pub fn bypass(&self, chain: &str) -> Result<(), String> {
+        nft(&["insert", "rule", "inet", &self.name, chain, "accept"], "").map(drop)
+    }
+
     /// Deletes the table, and looks whether it is gone. One that is not there is fine.
     pub fn delete(&self) -> Result<(), String> {
         delete(&self.name)

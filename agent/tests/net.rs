@@ -3,3 +3,5 @@
 mod common;
 #[path = "net/cut.rs"]
 mod cut;
+#[path = "net/proxy.rs"]
+mod proxy;

@@ -10,5 +10,5 @@ mod socket;
 mod work;
 
 pub use options::Options;
-pub use socket::{connect, mark, original};
+pub use socket::{connect, mark};
 pub use work::Proxy;

@@ -4,6 +4,7 @@ use super::options::{Direction, Options};
 use crate::nft::{MARK, peers_match, render};
 
 pub const REDIRECTED: &str = "redirected";
+pub const REDIRECT_CHAIN: &str = "redirect_new";
 pub const KILLED: &str = "killed";
 
 /// Only the first packet of a connection is matched: one that began before the table is not torn out of its
@@ -20,13 +21,13 @@ pub fn ruleset(name: &str, options: &Options, listener: u16) -> String {
             // Our own connection to the server goes over loopback: it comes by here a second time.
             let rule = format!("meta nfproto ipv4 {peers}tcp dport {port} {FIRST} {redirect}");
             let rules = vec!["iifname \"lo\" accept".to_owned(), ours.clone(), rule];
-            vec![("prerouting", "nat hook prerouting priority -110", rules)]
+            vec![(REDIRECT_CHAIN, "nat hook prerouting priority -110", rules)]
         }
         Direction::Out => {
             let peers = peers_match("daddr", &options.peers);
             let rule = format!("meta nfproto ipv4 {peers}tcp dport {port} {FIRST} {redirect}");
             let rules = vec!["oifname \"lo\" accept".to_owned(), ours.clone(), rule];
-            vec![("output", "nat hook output priority -110", rules)]
+            vec![(REDIRECT_CHAIN, "nat hook output priority -110", rules)]
         }
     };
     if options.kill_existing {
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn connections_in_are_redirected_before_routing_and_ours_are_not() {
         let text = rendered(&["--peers", "10.0.0.1"]);
-        let expected = "\tchain prerouting {\n\t\ttype nat hook prerouting priority -110; policy accept;\n\
+        let expected = "\tchain redirect_new {\n\t\ttype nat hook prerouting priority -110; policy accept;\n\
             \t\tiifname \"lo\" accept\n\t\tmeta mark 0x6d65 accept\n\
             \t\tmeta nfproto ipv4 ip saddr { 10.0.0.1 } tcp dport 5432 tcp flags & (fin | syn | rst | ack) == syn \
             counter name \"redirected\" redirect to :4000\n\t}\n}\n";

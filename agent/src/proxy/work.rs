@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::measure::Measured;
 use super::options::{Mode, Options};
 use super::pump::{Pump, lock};
-use super::rules::{KILLED, ruleset};
+use super::rules::{KILLED, REDIRECT_CHAIN, ruleset};
 use crate::files;
 use crate::nft::Table;
 use crate::say::Evidence;
@@ -128,15 +128,17 @@ impl Work for Proxy {
     }
 
     fn undo(&mut self) -> Result<String, String> {
-        // First no new ones, then the old ones. The thread is stopped even when the table cannot be deleted: who is
-        // redirected to nobody is refused, which is seen, and not delayed in silence.
-        let deleted = self.table.as_ref().map_or(Ok(()), Table::delete);
+        // No new ones; then the old ones are reset, while their addresses are still translated; then the table. What
+        // fails on the way does not matter when the table is gone in the end.
+        if let Some(table) = &self.table {
+            let _ = table.bypass(REDIRECT_CHAIN);
+        }
         self.stop.store(true, Ordering::Relaxed);
         let mut open = lock(&self.measured).open;
         if let Some(thread) = self.thread.take() {
-            open = thread.join().map_err(|_| "the proxy's thread panicked".to_owned())?;
+            open = thread.join().unwrap_or(open);
         }
-        deleted?;
+        self.table.as_ref().map_or(Ok(()), Table::delete)?;
         let name = self.table.as_ref().map_or("-", |table| &table.name);
         Ok(format!("table {name} is gone, {open} connections reset"))
     }
