@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::message::{Code, Question, address, empty, question};
 use super::work::{Mode, Options};
@@ -13,6 +13,8 @@ use crate::proxy::mark;
 /// Queries under way; what comes beyond it is lost, as with a resolver that has too much to do.
 const UNDER_WAY_MAX: usize = 256;
 const RESOLVER_DEADLINE: Duration = Duration::from_secs(5);
+/// A client that says nothing any more.
+const IDLE_MAX: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(100);
 const STACK: usize = 256 << 10;
 /// The most that UDP carries.
@@ -170,7 +172,7 @@ impl Server {
     fn conversation(&self, mut client: TcpStream) -> io::Result<()> {
         client.set_nonblocking(false)?;
         client.set_read_timeout(Some(TICK))?;
-        while let Some(query) = self.framed(&mut client)? {
+        while let Some(query) = self.framed(&mut client, IDLE_MAX)? {
             if let Some(asked) = question(&query).filter(|asked| self.is_hit(asked)) {
                 self.hit(&asked);
                 continue;
@@ -178,29 +180,30 @@ impl Server {
             let to = SocketAddrV4::new(self.resolver, 53);
             let mut resolver = crate::proxy::connect(to)?;
             resolver.set_nonblocking(false)?;
-            resolver.set_read_timeout(Some(RESOLVER_DEADLINE))?;
+            resolver.set_read_timeout(Some(TICK))?;
             resolver.set_write_timeout(Some(RESOLVER_DEADLINE))?;
             resolver.write_all(&frame(&query)?)?;
-            let answer = self.framed(&mut resolver)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let answer = self.framed(&mut resolver, RESOLVER_DEADLINE)?.ok_or(io::ErrorKind::UnexpectedEof)?;
             client.write_all(&frame(&answer)?)?;
             self.count(|seen| seen.passed += 1);
         }
         Ok(())
     }
 
-    /// Absent at the end of the connection, and when it is time to stop.
-    fn framed(&self, stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+    /// Absent at the end of the connection, when nothing came in time, and when it is time to stop.
+    fn framed(&self, stream: &mut TcpStream, within: Duration) -> io::Result<Option<Vec<u8>>> {
+        let end = Instant::now() + within;
         let mut length = [0u8; 2];
-        if !self.fill(stream, &mut length)? {
+        if !self.fill(stream, &mut length, end)? {
             return Ok(None);
         }
         let mut message = vec![0u8; usize::from(u16::from_be_bytes(length))];
-        Ok(self.fill(stream, &mut message)?.then_some(message))
+        Ok(self.fill(stream, &mut message, end)?.then_some(message))
     }
 
-    fn fill(&self, stream: &mut TcpStream, mut buffer: &mut [u8]) -> io::Result<bool> {
+    fn fill(&self, stream: &mut TcpStream, mut buffer: &mut [u8], end: Instant) -> io::Result<bool> {
         while !buffer.is_empty() {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.stop.load(Ordering::Relaxed) || Instant::now() >= end {
                 return Ok(false);
             }
             match stream.read(buffer) {
