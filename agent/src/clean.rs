@@ -12,8 +12,20 @@ use crate::volume::Directory;
 
 /// Nothing that takes a file of ours, or that listing would disturb.
 const NOT_VOLUMES: [&str; 14] = [
-    "proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "devtmpfs", "securityfs", "debugfs", "tracefs", "bpf",
-    "autofs", "fusectl", "nsfs",
+    "proc",
+    "sysfs",
+    "cgroup",
+    "cgroup2",
+    "devpts",
+    "mqueue",
+    "devtmpfs",
+    "securityfs",
+    "debugfs",
+    "tracefs",
+    "bpf",
+    "autofs",
+    "fusectl",
+    "nsfs",
 ];
 
 #[derive(Debug, clap::Args)]
@@ -113,7 +125,8 @@ mod tests {
 
     #[test]
     fn volumes_are_told_from_the_kernels_own_mounts() {
-        let line = "36 35 98:0 /vol /var/lib/my\\040data rw,noatime master:1 - ext4 /dev/root rw,errors=continue";
+        let line =
+            "36 35 98:0 /vol /var/lib/my\\040data rw,noatime master:1 - ext4 /dev/root rw,errors=continue";
         assert_eq!(mount_point(line), Some(PathBuf::from("/var/lib/my data")));
         assert_eq!(mount_point("20 1 0:19 / /proc rw - proc proc rw"), None);
         assert_eq!(mount_point("nonsense"), None);

@@ -2,9 +2,9 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -102,7 +102,8 @@ impl Connections {
 impl Work for Connections {
     fn start(&mut self) -> Result<(), String> {
         let address = self.options.address.to_socket_addrs();
-        let address = address.map_err(|error| format!("failed to resolve {}: {error}", self.options.address))?.next();
+        let address =
+            address.map_err(|error| format!("failed to resolve {}: {error}", self.options.address))?.next();
         let address = address.ok_or_else(|| format!("{} has no address", self.options.address))?;
         files::allow(u64::from(self.options.count) + OWN_FILES)?;
         let count = usize::try_from(self.options.count).map_err(|error| error.to_string())?;
@@ -155,7 +156,13 @@ impl Work for Connections {
     }
 }
 
-fn connect(address: SocketAddr, bytes: &[u8], wanted: &AtomicUsize, stop: &AtomicBool, sender: &Sender<Outcome>) {
+fn connect(
+    address: SocketAddr,
+    bytes: &[u8],
+    wanted: &AtomicUsize,
+    stop: &AtomicBool,
+    sender: &Sender<Outcome>,
+) {
     while !stop.load(Ordering::Relaxed) {
         let mine = wanted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |wanted| wanted.checked_sub(1));
         if mine.is_err() {

@@ -68,8 +68,10 @@ impl Work for Cpu {
         let cores = (used - self.since.1) / elapsed;
         self.since = (now, used);
         let pressure = std::fs::read_to_string("/proc/pressure/cpu").ok();
-        let pressure = pressure.as_deref().and_then(some_avg10).map(|avg10| format!("; pressure some avg10={avg10}"));
-        let text = format!("{} workers use {cores:.2} cores{}", self.threads.len(), pressure.unwrap_or_default());
+        let pressure =
+            pressure.as_deref().and_then(some_avg10).map(|avg10| format!("; pressure some avg10={avg10}"));
+        let text =
+            format!("{} workers use {cores:.2} cores{}", self.threads.len(), pressure.unwrap_or_default());
         if cores > IDLE_CORES { Evidence::effect(text) } else { Evidence::failed(text) }
     }
 
@@ -94,7 +96,8 @@ fn burn(stop: &AtomicBool) {
 
 /// CPU time of ours since we began, in seconds.
 fn used_seconds() -> Result<f64, String> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).map_err(|error| format!("failed to read our CPU time: {error}"))?;
+    let usage =
+        getrusage(UsageWho::RUSAGE_SELF).map_err(|error| format!("failed to read our CPU time: {error}"))?;
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Ok(Duration::from_micros(u64::try_from(micros).unwrap_or(0)).as_secs_f64())
 }
@@ -111,7 +114,8 @@ mod tests {
 
     #[test]
     fn pressure_is_the_kernels_word() {
-        let text = "some avg10=3.21 avg60=1.00 avg300=0.00 total=1\nfull avg10=9.00 avg60=0 avg300=0 total=0\n";
+        let text =
+            "some avg10=3.21 avg60=1.00 avg300=0.00 total=1\nfull avg10=9.00 avg60=0 avg300=0 total=0\n";
         assert_eq!(some_avg10(text), Some("3.21"));
         assert_eq!(some_avg10("full avg10=9.00"), None);
     }

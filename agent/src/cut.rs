@@ -70,7 +70,9 @@ impl Work for Cut {
         let new = all.saturating_sub(self.before);
         self.before = all;
         let verb = if self.options.action == Action::Drop { "dropped" } else { "rejected" };
-        let text = format!("{inward} packets in and {outward} out {verb} since the start, {new} since the last report");
+        let text = format!(
+            "{inward} packets in and {outward} out {verb} since the start, {new} since the last report"
+        );
         if all == 0 { Evidence::waiting(text) } else { Evidence::effect(text) }
     }
 
@@ -82,8 +84,11 @@ impl Work for Cut {
 }
 
 fn ruleset(name: &str, options: &Options) -> String {
-    let share =
-        if options.percent < 100 { format!("numgen random mod 100 < {} ", options.percent) } else { String::new() };
+    let share = if options.percent < 100 {
+        format!("numgen random mod 100 < {} ", options.percent)
+    } else {
+        String::new()
+    };
     let (inward, outward) = matches(options);
     let chain = |interface: &str, matches: Vec<String>, hit: &str| {
         let mut rules = vec![format!("{interface} \"lo\" accept")];
@@ -172,7 +177,8 @@ mod tests {
         ];
         for (direction, port, inward, outward) in table {
             let text = ruleset("mettle_1", &options(direction, port, 100, Action::Drop));
-            let with = |rules: Vec<String>, hit: &str| rules.into_iter().map(|rule| rule + hit).collect::<Vec<_>>();
+            let with =
+                |rules: Vec<String>, hit: &str| rules.into_iter().map(|rule| rule + hit).collect::<Vec<_>>();
             assert_eq!(chain(&text, "input")[3..], with(inward, "hit_in"), "{direction:?} {port:?}");
             assert_eq!(chain(&text, "output")[3..], with(outward, "hit_out"), "{direction:?} {port:?}");
         }

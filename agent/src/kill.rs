@@ -98,7 +98,9 @@ impl Kill {
             match signal::kill(Pid::from_raw(found.pid), signal) {
                 Ok(()) => {
                     any = true;
-                    if self.signalled.len() < KNOWN_MAX && !self.signalled.iter().any(|known| known.is(&found)) {
+                    if self.signalled.len() < KNOWN_MAX
+                        && !self.signalled.iter().any(|known| known.is(&found))
+                    {
                         self.signalled.push(found);
                     }
                 }
@@ -113,7 +115,8 @@ impl Kill {
     }
 
     fn refusals(&self) -> String {
-        let words: Vec<String> = self.refused.iter().take(5).map(|(pid, why)| format!("{pid}: {why}")).collect();
+        let words: Vec<String> =
+            self.refused.iter().take(5).map(|(pid, why)| format!("{pid}: {why}")).collect();
         if words.is_empty() { String::new() } else { format!("; not signalled: {}", words.join(", ")) }
     }
 

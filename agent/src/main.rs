@@ -108,8 +108,8 @@ enum Command {
     /// The process in which `memory` takes memory
     #[command(hide = true)]
     Hog {
-        #[arg(long)]
-        mib: u64,
+        #[command(flatten)]
+        take: memory::Take,
     },
 }
 
@@ -127,6 +127,6 @@ fn main() -> ExitCode {
         Command::Proxy { options, limits } => work::run(&mut proxy::Proxy::new(options), limits),
         Command::Dns { options, limits } => work::run(&mut dns::Dns::new(options), limits),
         Command::Clean { options } => clean::run(&options),
-        Command::Hog { mib } => memory::hog(mib),
+        Command::Hog { take } => memory::hog(&take),
     }
 }

@@ -16,6 +16,7 @@ const STEP_MIB: u64 = 16;
 const MOST_MIB: u64 = 8 * 1024;
 /// Between two steps: what watches memory sees it grow.
 const STEP_EVERY_MS: u16 = 10;
+const WATCHED_MAX: usize = 200;
 /// The kernel takes the highest first; 1000 is the highest.
 const RAISED: &str = "1000";
 
@@ -89,6 +90,13 @@ impl Memory {
         kib.unwrap_or(0) / 1024
     }
 
+    /// The process that takes memory looks at the victims before each step: we would be too late, and the kernel take
+    /// it next.
+    fn watched(&self) -> Vec<String> {
+        let one = |victim: &Victim| format!("--watch={}:{}", victim.process.pid, victim.process.started);
+        self.victims.iter().take(WATCHED_MAX).map(one).collect()
+    }
+
     fn say_to_hog(&mut self, word: &[u8]) {
         if let Some(pipe) = self.hog.as_mut().and_then(|hog| hog.stdin.as_mut()) {
             let _ = pipe.write_all(word);
@@ -105,13 +113,16 @@ impl Work for Memory {
             return Err(format!("no process is named {name}"));
         }
         let mib = self.options.mib.unwrap_or(MOST_MIB);
-        let own = std::env::current_exe().map_err(|error| format!("failed to find our own program: {error}"))?;
+        let own =
+            std::env::current_exe().map_err(|error| format!("failed to find our own program: {error}"))?;
         let hog = Command::new(own)
             .args(["hog", "--mib", &mib.to_string()])
+            .args(if self.options.fill_cgroup { self.watched() } else { Vec::new() })
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn();
-        self.hog = Some(hog.map_err(|error| format!("failed to start the process that takes memory: {error}"))?);
+        self.hog =
+            Some(hog.map_err(|error| format!("failed to start the process that takes memory: {error}"))?);
         Ok(())
     }
 
@@ -145,7 +156,8 @@ impl Work for Memory {
             });
             text += &format!("; {} victims live with oom_score_adj {RAISED}", living.count());
         }
-        if resident >= STEP_MIB.min(self.options.mib.unwrap_or(STEP_MIB)) {
+        let touched = resident >= STEP_MIB.min(self.options.mib.unwrap_or(STEP_MIB));
+        if touched || self.victims_gone().next().is_some() {
             Evidence::effect(text)
         } else if self.hog_lost {
             Evidence::failed(text)
@@ -155,7 +167,13 @@ impl Work for Memory {
     }
 
     fn finished(&mut self) -> Option<Result<String, String>> {
-        self.hog_lost.then(|| Err("the process that took memory was killed before it was told to end".to_owned()))
+        if !self.hog_lost {
+            return None;
+        }
+        Some(match self.victims_gone().next() {
+            Some(gone) => Ok(format!("victim {} is gone, and then what took memory was killed", gone.pid)),
+            None => Err("the process that took memory was killed before it was told to end".to_owned()),
+        })
     }
 
     fn undo(&mut self) -> Result<String, String> {
@@ -191,7 +209,8 @@ impl Work for Memory {
 
 fn read_adjustment(pid: i32) -> Result<String, String> {
     let read = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
-    read.map(|value| value.trim().to_owned()).map_err(|error| format!("failed to read oom_score_adj of {pid}: {error}"))
+    read.map(|value| value.trim().to_owned())
+        .map_err(|error| format!("failed to read oom_score_adj of {pid}: {error}"))
 }
 
 fn write_adjustment(pid: i32, value: &str) -> Result<(), String> {
@@ -199,14 +218,31 @@ fn write_adjustment(pid: i32, value: &str) -> Result<(), String> {
         .map_err(|error| format!("failed to set oom_score_adj of {pid} to {value}: {error}"))
 }
 
+#[derive(Debug, clap::Args)]
+pub struct Take {
+    #[arg(long)]
+    mib: u64,
+    /// PID:STARTED; when one of them is gone it is enough
+    #[arg(long, value_parser = pinned)]
+    watch: Vec<Process>,
+}
+
+fn pinned(text: &str) -> Result<Process, String> {
+    let (pid, started) = text.split_once(':').ok_or("wanted PID:STARTED")?;
+    let pid = pid.parse().map_err(|error| format!("{pid}: {error}"))?;
+    Ok(Process { pid, started: started.parse().map_err(|error| format!("{started}: {error}"))?, state: 'S' })
+}
+
 /// The process that takes: until it has `mib`, and keeps it until its standard input ends (with its parent).
-pub fn hog(mib: u64) -> ExitCode {
+pub fn hog(take: &Take) -> ExitCode {
+    let mib = take.mib;
     let mut held: Vec<Vec<u8>> = Vec::new();
     let mut taken = 0;
     let mut taking = true;
     let born = Instant::now();
     // Nobody needs it longer than this, whatever became of the pipe.
     while born.elapsed() < Duration::from_secs(24 * 3600) {
+        taking &= !take.watch.iter().any(Process::gone);
         if taking && taken < mib {
             let step = STEP_MIB.min(mib - taken);
             let bytes = usize::try_from(step << 20).unwrap_or(0);

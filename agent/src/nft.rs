@@ -44,7 +44,8 @@ impl Table {
         let pid = std::process::id();
         for attempt in 0..10 {
             // Only when an agent with our number lives in another process namespace of this pod.
-            let name = if attempt == 0 { format!("{PREFIX}{pid}") } else { format!("{PREFIX}{pid}_{attempt}") };
+            let name =
+                if attempt == 0 { format!("{PREFIX}{pid}") } else { format!("{PREFIX}{pid}_{attempt}") };
             let address = address(&name)?;
             match UnixDatagram::bind_addr(&address) {
                 Ok(socket) => return Ok(Self { name, _alive: socket }),
@@ -120,18 +121,20 @@ fn is_ours(name: &str) -> bool {
 
 fn tables() -> Result<Vec<String>, String> {
     let listed = nft(&["-j", "list", "tables", "inet"], "")?;
-    let value: serde_json::Value =
-        serde_json::from_str(&listed).map_err(|error| format!("nft said something else than JSON: {error}"))?;
+    let value: serde_json::Value = serde_json::from_str(&listed)
+        .map_err(|error| format!("nft said something else than JSON: {error}"))?;
     let objects = value["nftables"].as_array().ok_or("nft listed nothing")?;
     Ok(objects.iter().filter_map(|object| object["table"]["name"].as_str().map(str::to_owned)).collect())
 }
 
 fn parse_counters(listed: &str) -> Result<BTreeMap<String, u64>, String> {
-    let value: serde_json::Value =
-        serde_json::from_str(listed).map_err(|error| format!("nft said something else than JSON: {error}"))?;
+    let value: serde_json::Value = serde_json::from_str(listed)
+        .map_err(|error| format!("nft said something else than JSON: {error}"))?;
     let objects = value["nftables"].as_array().ok_or("nft listed nothing")?;
     let counters = objects.iter().map(|object| &object["counter"]);
-    Ok(counters.filter_map(|one| Some((one["name"].as_str()?.to_owned(), one["packets"].as_u64()?))).collect())
+    Ok(counters
+        .filter_map(|one| Some((one["name"].as_str()?.to_owned(), one["packets"].as_u64()?)))
+        .collect())
 }
 
 /// Runs `nft` with a deadline; what it printed.
@@ -222,7 +225,8 @@ mod tests {
 
     #[test]
     fn a_table_is_text() {
-        let rendered = render("mettle_7", &["hits"], &[("input", "filter hook input priority 0", vec!["drop".into()])]);
+        let rendered =
+            render("mettle_7", &["hits"], &[("input", "filter hook input priority 0", vec!["drop".into()])]);
         let expected = "table inet mettle_7 {\n\tcounter hits { }\n\tchain input {\n\
                         \t\ttype filter hook input priority 0; policy accept;\n\t\tdrop\n\t}\n}\n";
         assert_eq!(rendered, expected);

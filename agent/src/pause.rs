@@ -60,7 +60,8 @@ impl Work for Pause {
     /// What the kernel says of them, not what we asked for.
     fn report(&mut self) -> Evidence {
         std::thread::sleep(Duration::from_millis(50));
-        let in_t = self.stopped.iter().filter(|known| known.now().is_some_and(|now| now.state == 'T')).count();
+        let in_t =
+            self.stopped.iter().filter(|known| known.now().is_some_and(|now| now.state == 'T')).count();
         let pids = process::numbers(self.stopped.iter());
         let text = format!("{in_t} of {} processes are in state T: {pids}", self.stopped.len());
         if in_t == 0 { Evidence::failed(text) } else { Evidence::effect(text) }

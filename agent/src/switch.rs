@@ -46,8 +46,10 @@ impl Switch {
     /// Waits at most `tick` for input; the reason to end, when there is one.
     pub fn wait(&mut self, tick: Duration) -> Option<&'static str> {
         let stdin = std::io::stdin();
-        let mut fds =
-            [PollFd::new(stdin.as_fd(), PollFlags::POLLIN), PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [
+            PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+        ];
         let timeout = PollTimeout::try_from(tick).unwrap_or(PollTimeout::ZERO);
         let polled = poll(&mut fds, timeout);
         let spoke = |fd: &PollFd| fd.revents().is_some_and(|events| !events.is_empty());

@@ -21,7 +21,9 @@ impl Directory {
             .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT);
         let opened = openat2(root_fd.as_fd(), path, how);
-        opened.map(Self).map_err(|error| format!("failed to open {} of process {pid}: {error}", path.display()))
+        opened
+            .map(Self)
+            .map_err(|error| format!("failed to open {} of process {pid}: {error}", path.display()))
     }
 
     pub fn path(&self) -> PathBuf {
@@ -30,7 +32,8 @@ impl Directory {
 
     /// Bytes that an ordinary user may still write.
     pub fn free_bytes(&self) -> Result<u64, String> {
-        let stat = fstatvfs(self.0.as_fd()).map_err(|error| format!("failed to read the free space: {error}"))?;
+        let stat =
+            fstatvfs(self.0.as_fd()).map_err(|error| format!("failed to read the free space: {error}"))?;
         Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
     }
 
@@ -57,7 +60,8 @@ impl Directory {
     /// Removes what dead agents left; names and sizes (bytes).
     pub fn clean(&self) -> Result<Vec<(String, u64)>, String> {
         let mut removed = Vec::new();
-        let entries = fs::read_dir(self.path()).map_err(|error| format!("failed to list the directory: {error}"))?;
+        let entries =
+            fs::read_dir(self.path()).map_err(|error| format!("failed to list the directory: {error}"))?;
         for entry in entries.filter_map(Result::ok) {
             let name = entry.file_name().to_string_lossy().into_owned();
             if !is_ours(&name) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
@@ -69,7 +73,8 @@ impl Directory {
                 continue;
             }
             let bytes = size(&file);
-            fs::remove_file(entry.path()).map_err(|error| format!("failed to remove the left {name}: {error}"))?;
+            fs::remove_file(entry.path())
+                .map_err(|error| format!("failed to remove the left {name}: {error}"))?;
             removed.push((name, bytes));
         }
         Ok(removed)
@@ -84,8 +89,9 @@ pub fn size(file: &File) -> u64 {
 }
 
 fn is_ours(name: &str) -> bool {
-    name.strip_prefix(PREFIX)
-        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'))
+    name.strip_prefix(PREFIX).is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+    })
 }
 
 #[cfg(test)]

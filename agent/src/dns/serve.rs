@@ -183,7 +183,8 @@ impl Server {
             resolver.set_read_timeout(Some(TICK))?;
             resolver.set_write_timeout(Some(RESOLVER_DEADLINE))?;
             resolver.write_all(&frame(&query)?)?;
-            let answer = self.framed(&mut resolver, RESOLVER_DEADLINE)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let answer =
+                self.framed(&mut resolver, RESOLVER_DEADLINE)?.ok_or(io::ErrorKind::UnexpectedEof)?;
             client.write_all(&frame(&answer)?)?;
             self.count(|seen| seen.passed += 1);
         }
@@ -209,7 +210,8 @@ impl Server {
             match stream.read(buffer) {
                 Ok(0) => return Ok(false),
                 Ok(count) => buffer = &mut buffer[count..],
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => return Err(error),
             }
         }

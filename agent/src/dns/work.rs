@@ -100,7 +100,8 @@ impl Work for Dns {
         let server = Arc::new(Server::new(self.options.clone(), self.resolver()?));
         self.server = Some(Arc::clone(&server));
         self.table = Some(Table::claim()?);
-        let (udp_port, tcp_port) = self.listen(&server).map_err(|error| format!("failed to listen: {error}"))?;
+        let (udp_port, tcp_port) =
+            self.listen(&server).map_err(|error| format!("failed to listen: {error}"))?;
         let Some(table) = &self.table else { return Ok(()) };
         table.load(&ruleset(&table.name, udp_port, tcp_port))
     }
@@ -147,9 +148,10 @@ impl Work for Dns {
         }
         let Some(table) = &self.table else { return Ok("nothing was loaded".to_owned()) };
         table.delete()?;
-        let hit = self.server.as_ref().map_or(0, |server| {
-            server.seen.lock().unwrap_or_else(PoisonError::into_inner).hit
-        });
+        let hit = self
+            .server
+            .as_ref()
+            .map_or(0, |server| server.seen.lock().unwrap_or_else(PoisonError::into_inner).hit);
         Ok(format!("table {} is gone, {hit} queries had been hit", table.name))
     }
 }
@@ -175,6 +177,9 @@ mod tests {
             \t\toifname \"lo\" accept\n\t\tmeta mark 0x6d65 accept\n\
             \t\tmeta nfproto ipv4 udp dport 53 counter name \"redirected\" redirect to :4053\n\t}\n}\n";
         assert!(text.ends_with(expected), "{text}");
-        assert!(ruleset("mettle_5", 4053, Some(4054)).contains("tcp dport 53 counter name \"redirected\" redirect to :4054"));
+        assert!(
+            ruleset("mettle_5", 4053, Some(4054))
+                .contains("tcp dport 53 counter name \"redirected\" redirect to :4054")
+        );
     }
 }

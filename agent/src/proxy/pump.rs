@@ -108,7 +108,8 @@ impl Pump {
                 continue;
             }
             let broken = events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP);
-            let (read, write) = (broken || events.contains(PollFlags::POLLIN), broken || events.contains(PollFlags::POLLOUT));
+            let (read, write) =
+                (broken || events.contains(PollFlags::POLLIN), broken || events.contains(PollFlags::POLLOUT));
             match (ready.get_mut(index), side) {
                 (None, _) => accept = true,
                 (Some(ready), 0) => (ready.client_read, ready.client_write) = (read, write),

@@ -178,7 +178,8 @@ fn fill(from: &mut TcpStream, pipe: &mut Pipe, hit: bool, context: &mut Context)
             return Ok(());
         }
         let delay = if hit {
-            context.options.delay() + Duration::from_millis(context.random.below(context.options.jitter_ms + 1))
+            context.options.delay()
+                + Duration::from_millis(context.random.below(context.options.jitter_ms + 1))
         } else {
             Duration::ZERO
         };

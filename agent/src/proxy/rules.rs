@@ -103,7 +103,10 @@ mod tests {
     #[test]
     fn existing_ones_are_reset_only_when_wanted_and_never_ours() {
         let both = rendered(&["--kill-existing"]);
-        assert!(both.contains("tcp dport 5432 tcp flags & syn == 0x0 counter name \"killed\" reject with"), "{both}");
+        assert!(
+            both.contains("tcp dport 5432 tcp flags & syn == 0x0 counter name \"killed\" reject with"),
+            "{both}"
+        );
         assert!(both.contains("tcp sport 5432"), "{both}");
         let out = rendered(&["--kill-existing", "--direction", "out"]);
         assert!(!out.contains("hook input"), "{out}");

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, connect as connect_to, getsockopt, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrIn, connect as connect_to, getsockopt, setsockopt, socket,
+    sockopt,
 };
 
 use crate::nft::MARK;

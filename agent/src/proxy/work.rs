@@ -69,7 +69,8 @@ impl Proxy {
                 if let Some(rate) = self.options.rate_kib {
                     #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
                     let kib = bytes as f64 / 1024.0 / seconds;
-                    text += &format!(", {kib:.1} KiB/s both ways of {rate} each, bytes waited {throttled} times");
+                    text +=
+                        &format!(", {kib:.1} KiB/s both ways of {rate} each, bytes waited {throttled} times");
                 }
                 (late || (self.options.rate_kib.is_some() && throttled > 0), text)
             }

@@ -152,7 +152,12 @@ pub fn await_true(what: &str, check: impl Fn() -> bool) {
 pub fn number_before(line: &str, word: &str) -> u64 {
     let front = &line[..line.find(word).unwrap_or_else(|| panic!("no {word:?} in {line}"))];
     let digits: String = front.trim_end().chars().rev().take_while(char::is_ascii_digit).collect();
-    digits.chars().rev().collect::<String>().parse().unwrap_or_else(|_| panic!("no number before {word:?} in {line}"))
+    digits
+        .chars()
+        .rev()
+        .collect::<String>()
+        .parse()
+        .unwrap_or_else(|_| panic!("no number before {word:?} in {line}"))
 }
 
 pub fn files_in(directory: &Path) -> Vec<String> {

@@ -42,14 +42,18 @@ impl Net {
     pub fn command(&self, arguments: &[&str]) -> Command {
         // Enters the network namespace and becomes the agent: a signal reaches it.
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.pod)).arg("--").arg(env!("CARGO_BIN_EXE_mettle-agent"));
+        command
+            .arg(format!("--net=/run/netns/{}", self.pod))
+            .arg("--")
+            .arg(env!("CARGO_BIN_EXE_mettle-agent"));
         command.args(arguments);
         command
     }
 
     /// Tables of agents that are in the pod's namespace now.
     pub fn tables(&self) -> Vec<String> {
-        let output = Command::new("ip").args(["netns", "exec", &self.pod, "nft", "list", "tables"]).output().unwrap();
+        let output =
+            Command::new("ip").args(["netns", "exec", &self.pod, "nft", "list", "tables"]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.lines().filter(|line| line.contains("mettle_")).map(str::to_owned).collect()

@@ -44,7 +44,9 @@ fn pings(namespace: &str, to: &'static str, port: u16, count: u32) -> u32 {
 fn connects(namespace: &str, to: &'static str, port: u16) -> Result<(), ErrorKind> {
     inside(namespace, move || {
         let address = format!("{to}:{port}").parse().unwrap();
-        TcpStream::connect_timeout(&address, Duration::from_millis(700)).map(drop).map_err(|error| error.kind())
+        TcpStream::connect_timeout(&address, Duration::from_millis(700))
+            .map(drop)
+            .map_err(|error| error.kind())
     })
 }
 
@@ -161,7 +163,11 @@ fn killed(net: &Net) {
     agent.await_line("waiting", "0 packets in");
     signal(agent.child.id(), "KILL");
     agent.child.wait().unwrap();
-    assert_eq!(net.tables(), [format!("table inet mettle_{}", agent.child.id())], "a killed agent leaves its table");
+    assert_eq!(
+        net.tables(),
+        [format!("table inet mettle_{}", agent.child.id())],
+        "a killed agent leaves its table"
+    );
 }
 
 #[test]

@@ -190,7 +190,9 @@ fn what_a_killed_responder_left_is_cleaned() {
 #[ignore = "needs root and nft"]
 fn a_pod_without_a_resolver_that_can_be_redirected_is_a_failure() {
     let net = Net::make();
-    for (text, why) in [("nameserver 127.0.0.53", "on loopback"), ("nameserver fd00::1", "no IPv4 nameserver")] {
+    for (text, why) in
+        [("nameserver 127.0.0.53", "on loopback"), ("nameserver fd00::1", "no IPv4 nameserver")]
+    {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         writeln!(file, "{text}").unwrap();
         let conf = file.path().to_str().unwrap();

@@ -229,7 +229,10 @@ fn connections_that_exist_go_on_or_are_reset_when_that_is_wanted() {
         let mut old = again();
         round_trip(&mut old).unwrap();
         let mut agent = start(&net, &["--delay-ms", "200", "--direction", direction]);
-        assert!(round_trip(&mut old).unwrap() < Duration::from_millis(100), "{direction}: an old one is left alone");
+        assert!(
+            round_trip(&mut old).unwrap() < Duration::from_millis(100),
+            "{direction}: an old one is left alone"
+        );
         agent.resume();
         assert!(round_trip(&mut old).unwrap() < Duration::from_millis(100), "{direction}");
         let mut agent = start(&net, &["--delay-ms", "200", "--direction", direction, "--kill-existing"]);
