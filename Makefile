@@ -50,6 +50,7 @@ e2e:
 	$(OURS)
 	cargo test --locked --workspace --lib netpol -- --ignored
 	cargo test --locked --workspace --test netpol -- --ignored --test-threads=1
+	cargo test --locked --workspace --test net -- --ignored --test-threads=1
 	cargo test --locked --workspace --test e2e -- --ignored --test-threads=1 --nocapture
 
 ## take the cluster of `make run` down

@@ -1,78 +1,85 @@
 //! Stops every process of one name and keeps those stopped that appear later; continues all of them at the end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::process::{self, Process};
-use crate::say;
-use crate::switch::{Limits, Switch};
+use crate::say::Evidence;
+use crate::work::Work;
 
-const TICK: Duration = Duration::from_millis(200);
-const REPORT_EVERY: Duration = Duration::from_secs(1);
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Command name, as in /proc/PID/comm
+    #[arg(long)]
+    pub process: String,
+}
 
-/// Runs until the switch says that it is time, then undoes.
-pub fn run(name: &str, limits: Limits) -> Result<(), String> {
-    let mut switch = Switch::new(limits);
-    let mut stopped: Vec<Process> = Vec::new();
-    stop_new(name, &mut stopped)?;
-    if stopped.is_empty() {
-        return Err(format!("no process is named {name}"));
+pub struct Pause {
+    options: Options,
+    stopped: Vec<Process>,
+}
+
+impl Pause {
+    pub fn new(options: Options) -> Self {
+        Self { options, stopped: Vec::new() }
     }
-    let mut reported = Instant::now();
-    report(&stopped);
-    let why = loop {
-        if let Some(why) = switch.wait(TICK) {
-            break why;
-        }
-        let before = stopped.len();
-        // Again and again: the first word may have been said before anybody was attached to hear it.
-        if reported.elapsed() >= REPORT_EVERY {
-            reported = Instant::now();
-            report(&stopped);
-        }
-        // One that cannot be stopped any more must not keep the others from being continued.
-        if let Err(error) = stop_new(name, &mut stopped) {
-            say("note", &error);
-        }
-        if stopped.len() > before {
-            report(&stopped);
-        }
-    };
-    let continued = resume(&stopped);
-    say("resumed", &format!("{continued} of {} processes: {why}", stopped.len()));
-    Ok(())
-}
 
-fn stop_new(name: &str, stopped: &mut Vec<Process>) -> Result<(), String> {
-    for found in process::named(name) {
-        if stopped.iter().any(|known| known.pid == found.pid && known.started == found.started) {
-            continue;
+    fn stop_new(&mut self) -> Result<(), String> {
+        let name = &self.options.process;
+        for found in process::named(name) {
+            if self.stopped.iter().any(|known| known.is(&found)) {
+                continue;
+            }
+            // Process 1 of its namespace cannot be stopped from inside: the kernel ignores the signal.
+            kill(Pid::from_raw(found.pid), Signal::SIGSTOP)
+                .map_err(|error| format!("failed to stop process {} ({name}): {error}", found.pid))?;
+            self.stopped.push(found);
         }
-        // Process 1 of its namespace cannot be stopped from inside: the kernel ignores the signal.
-        kill(Pid::from_raw(found.pid), Signal::SIGSTOP)
-            .map_err(|error| format!("failed to stop process {} ({name}): {error}", found.pid))?;
-        stopped.push(found);
+        Ok(())
     }
-    Ok(())
 }
 
-/// What the kernel says of them, not what we asked for.
-fn report(stopped: &[Process]) {
-    std::thread::sleep(Duration::from_millis(50));
-    let in_t = stopped.iter().filter(|known| alive(known).is_some_and(|now| now.state == 'T')).count();
-    let pids: Vec<String> = stopped.iter().take(50).map(|known| known.pid.to_string()).collect();
-    let event = if in_t == 0 { "failed" } else { "stopped" };
-    say(event, &format!("{in_t} of {} processes are in state T: {}", stopped.len(), pids.join(" ")));
-}
+impl Work for Pause {
+    fn start(&mut self) -> Result<(), String> {
+        self.stop_new()?;
+        if self.stopped.is_empty() {
+            return Err(format!("no process is named {}", self.options.process));
+        }
+        Ok(())
+    }
 
-/// Absent when it is gone, or its number is another process' now.
-fn alive(known: &Process) -> Option<Process> {
-    process::read(known.pid).filter(|now| now.started == known.started)
-}
+    /// One that cannot be stopped any more must not keep the others from being continued.
+    fn tick(&mut self) -> Result<bool, String> {
+        let before = self.stopped.len();
+        self.stop_new()?;
+        Ok(self.stopped.len() > before)
+    }
 
-fn resume(stopped: &[Process]) -> usize {
-    let living = stopped.iter().filter(|known| alive(known).is_some());
-    living.filter(|known| kill(Pid::from_raw(known.pid), Signal::SIGCONT).is_ok()).count()
+    /// What the kernel says of them, not what we asked for.
+    fn report(&mut self) -> Evidence {
+        std::thread::sleep(Duration::from_millis(50));
+        let in_t =
+            self.stopped.iter().filter(|known| known.now().is_some_and(|now| now.state == 'T')).count();
+        let pids = process::numbers(self.stopped.iter());
+        let text = format!("{in_t} of {} processes are in state T: {pids}", self.stopped.len());
+        if in_t == 0 { Evidence::failed(text) } else { Evidence::effect(text) }
+    }
+
+    fn undo(&mut self) -> Result<String, String> {
+        let mut continued = 0;
+        let mut left = Vec::new();
+        for known in self.stopped.iter().filter(|known| known.now().is_some()) {
+            match kill(Pid::from_raw(known.pid), Signal::SIGCONT) {
+                Ok(()) => continued += 1,
+                Err(error) if known.now().is_some() => left.push(format!("{}: {error}", known.pid)),
+                Err(_) => {}
+            }
+        }
+        if !left.is_empty() {
+            return Err(format!("failed to continue processes: {}", left.join(", ")));
+        }
+        Ok(format!("{continued} of {} processes", self.stopped.len()))
+    }
 }

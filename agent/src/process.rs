@@ -12,8 +12,35 @@ pub struct Process {
     pub state: char,
 }
 
+impl Process {
+    /// As it is now; absent when it is gone, or its number is another process' now.
+    pub fn now(&self) -> Option<Self> {
+        read(self.pid).filter(|now| now.started == self.started)
+    }
+
+    /// Dead and not yet buried by its parent counts as gone: it does nothing any more.
+    pub fn gone(&self) -> bool {
+        self.now().is_none_or(|now| now.is_dead())
+    }
+
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
+
+    pub fn is(&self, other: &Self) -> bool {
+        self.pid == other.pid && self.started == other.started
+    }
+}
+
 /// Every process named `comm`, except ourselves.
 pub fn named(comm: &str) -> Vec<Process> {
+    // The kernel keeps 15 bytes of a name: a longer one would never be found.
+    let comm = comm.as_bytes().get(..15).unwrap_or(comm.as_bytes());
+    matching(|name| name.as_bytes() == comm)
+}
+
+/// Every process whose name `wanted` takes, except ourselves; by number.
+pub fn matching(wanted: impl Fn(&str) -> bool) -> Vec<Process> {
     let own = i32::try_from(std::process::id()).unwrap_or(-1);
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let mut found: Vec<Process> = entries
@@ -21,7 +48,7 @@ pub fn named(comm: &str) -> Vec<Process> {
         .filter(|pid| *pid != own)
         .filter_map(|pid| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-            (name.trim_end() == comm).then(|| read(pid)).flatten()
+            wanted(name.trim_end()).then(|| read(pid)).flatten()
         })
         .collect();
     found.sort_by_key(|process| process.pid);
@@ -31,6 +58,18 @@ pub fn named(comm: &str) -> Vec<Process> {
 /// The process as it is now; absent when it is gone.
 pub fn read(pid: i32) -> Option<Process> {
     parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// At most fifty, so that a line stays a line.
+pub fn numbers<'a>(processes: impl Iterator<Item = &'a Process>) -> String {
+    processes.take(50).map(|process| process.pid.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// A field of /proc/PID/status, such as `VmRSS`.
+pub fn status_field(pid: u32, field: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.map(|value| value.trim().to_owned())
 }
 
 fn parse(pid: i32, stat: &str) -> Option<Process> {

@@ -1,0 +1,7 @@
+//! Answers the pod's DNS queries wrongly, late, or not at all.
+
+mod message;
+mod serve;
+mod work;
+
+pub use work::{Dns, Options};
