@@ -7,6 +7,7 @@
 mod cluster;
 mod group;
 mod load;
+mod object;
 mod points;
 mod snapshot;
 mod stage;
@@ -16,10 +17,10 @@ mod watch;
 
 pub use cluster::FakeWorld;
 pub use load::FakeLoad;
+pub use object::object_before;
 pub use points::{Points, Trip};
 pub use snapshot::equal_but_for_replaced;
 pub use stage::{Ran, SETTLE, Stage, experiment_file, finding, small};
-pub use state::object_before;
 
 /// How an undo goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mettle::model::{self, Change, Command, Component, ControlPlanePart, ObjectRef};
-use serde_json::{Value, json};
+use mettle::model::{self, Change, Component, ControlPlanePart, ObjectRef};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Behaviour;
 use super::group::Group;
+use super::object::{key, object_before};
 
 pub const NAMESPACE: &str = "ai-platform";
 
@@ -380,23 +381,4 @@ impl State {
             Happening::AgentEnds(agent) => self.resume(&agent),
         }
     }
-}
-
-/// What an object is before anybody edits it.
-pub fn object_before(object: &ObjectRef) -> Value {
-    json!({
-        "metadata": { "name": object.name },
-        "spec": {
-            "replicas": 3,
-            "selector": { "a": "b" },
-            "template": { "spec": { "containers": [{ "name": "x", "image": "i" }] } },
-            "http": [{ "route": [{ "destination": { "host": "ai-platform-inference" } }] }],
-            "ingress": [{}],
-        },
-        "subjects": [{ "name": "x" }],
-    })
-}
-
-pub fn key(command: &Command) -> (String, String) {
-    (command.pod.uid.clone(), command.container.clone())
 }

@@ -7,7 +7,8 @@ use mettle::run::{Undone, WorldError};
 
 use super::Undoing;
 use super::cluster::FakeWorld;
-use super::state::{State, key};
+use super::object::key;
+use super::state::State;
 
 const EVERY: Duration = Duration::from_millis(250);
 const DEADLINE: Duration = Duration::from_secs(150);
