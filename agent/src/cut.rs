@@ -168,7 +168,7 @@ mod tests {
     fn directions_and_ports() {
         use Direction::{Both, In, Out};
         let th = |side, port| format!("meta l4proto {{ tcp, udp }} th {side} {port} goto ");
-        let table: [(Direction, Option<u16>, Vec<String>, Vec<String>); 5] = [
+        let table = [
             (In, None, vec!["goto ".into()], vec![]),
             (Out, None, vec![], vec!["goto ".into()]),
             (In, Some(80), vec![th("dport", 80)], vec![th("sport", 80)]),

@@ -60,13 +60,11 @@ impl Fill {
     /// How much more is wanted, bytes.
     fn wanted(&self) -> Result<u64, String> {
         let Some(open) = &self.open else { return Ok(0) };
-        match self.options.mib {
-            Some(mib) => Ok((mib * MIB).saturating_sub(open.end)),
-            None => {
-                let leave = self.options.leave_mib.unwrap_or(0) * MIB;
-                Ok(open.directory.free_bytes()?.saturating_sub(leave))
-            }
+        if let Some(mib) = self.options.mib {
+            return Ok(mib.saturating_mul(MIB).saturating_sub(open.end));
         }
+        let leave = self.options.leave_mib.unwrap_or(0).saturating_mul(MIB);
+        Ok(open.directory.free_bytes()?.saturating_sub(leave))
     }
 
     fn write_on(&mut self) -> Result<(), String> {

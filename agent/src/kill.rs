@@ -15,7 +15,7 @@ use crate::work::Work;
 const REPEAT: Duration = Duration::from_secs(3);
 /// How long processes that were asked (TERM) to go may take.
 const GRACE: Duration = Duration::from_secs(30);
-/// The machine's own PID namespace has this number on every Linux (include/linux/proc_ns.h).
+/// The machine's own PID namespace has this number on every Linux (`include/linux/proc_ns.h`).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 const OWN_NAME: &str = "mettle-agent";
 /// What is remembered of the killed; more than this is counted only.
@@ -80,7 +80,7 @@ impl Kill {
     }
 
     /// Returns whether any was signalled.
-    fn signal(&mut self) -> Result<bool, String> {
+    fn signal(&mut self) -> bool {
         let (signal, bit) = match self.options.signal {
             What::Kill => (Signal::SIGKILL, None),
             What::Term => (Signal::SIGTERM, Some(Signal::SIGTERM as u32 - 1)),
@@ -111,7 +111,7 @@ impl Kill {
             }
         }
         self.last = Instant::now();
-        Ok(any)
+        any
     }
 
     fn refusals(&self) -> String {
@@ -140,7 +140,7 @@ impl Work for Kill {
             }
         }
         self.first = Instant::now();
-        self.signal()?;
+        self.signal();
         if self.signalled.is_empty() {
             let whom = self.options.process.as_ref().map_or("no process is there".to_owned(), |name| {
                 if self.refused.is_empty() {
@@ -158,7 +158,7 @@ impl Work for Kill {
         if let Some(every) = self.options.every_ms
             && self.last.elapsed() >= Duration::from_millis(every)
         {
-            return self.signal();
+            return Ok(self.signal());
         }
         if self.all_gone_since.is_none() && self.gone() == self.signalled.len() {
             self.all_gone_since = Some(Instant::now());

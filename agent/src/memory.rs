@@ -1,6 +1,7 @@
 //! Takes memory and keeps it, in a process of its own: when the kernel takes that process away, the agent is left to
 //! put back what it changed.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -36,7 +37,7 @@ pub struct Options {
 
 struct Victim {
     process: Process,
-    /// What its oom_score_adj was.
+    /// What its `oom_score_adj` was.
     before: String,
 }
 
@@ -145,16 +146,16 @@ impl Work for Memory {
         let resident = self.resident_mib();
         let mut text = format!("{resident} MiB resident");
         if let Some(mib) = self.options.mib {
-            text += &format!(" of {mib}");
+            let _ = write!(text, " of {mib}");
         }
         for gone in self.victims_gone().take(10) {
-            text += &format!("; victim {} is gone", gone.pid);
+            let _ = write!(text, "; victim {} is gone", gone.pid);
         }
         if !self.victims.is_empty() {
             let living = self.victims.iter().filter(|victim| {
                 !victim.process.gone() && read_adjustment(victim.process.pid).is_ok_and(|now| now == RAISED)
             });
-            text += &format!("; {} victims live with oom_score_adj {RAISED}", living.count());
+            let _ = write!(text, "; {} victims live with oom_score_adj {RAISED}", living.count());
         }
         let touched = resident >= STEP_MIB.min(self.options.mib.unwrap_or(STEP_MIB));
         if touched || self.victims_gone().next().is_some() {
@@ -241,7 +242,7 @@ pub fn hog(take: &Take) -> ExitCode {
     let mut taking = true;
     let born = Instant::now();
     // Nobody needs it longer than this, whatever became of the pipe.
-    while born.elapsed() < Duration::from_secs(24 * 3600) {
+    while born.elapsed() < Duration::from_hours(24) {
         taking &= !take.watch.iter().any(Process::gone);
         if taking && taken < mib {
             let step = STEP_MIB.min(mib - taken);

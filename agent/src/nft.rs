@@ -58,6 +58,10 @@ impl Table {
 
     /// Loads a rendered ruleset; all of it or nothing.
     pub fn load(&self, ruleset: &str) -> Result<(), String> {
+        // What is loaded under another name would never be deleted.
+        if !ruleset.starts_with(&format!("table inet {} {{", self.name)) {
+            return Err(format!("the rules are not of table {}", self.name));
+        }
         nft(&["-f", "-"], ruleset).map(drop)
     }
 

@@ -14,7 +14,7 @@ use crate::proxy::mark;
 const UNDER_WAY_MAX: usize = 256;
 const RESOLVER_DEADLINE: Duration = Duration::from_secs(5);
 /// A client that says nothing any more.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+const IDLE_MAX: Duration = Duration::from_mins(1);
 const TICK: Duration = Duration::from_millis(100);
 const STACK: usize = 256 << 10;
 /// The most that UDP carries.

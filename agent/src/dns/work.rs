@@ -1,5 +1,6 @@
 //! `dns` as a work.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -127,11 +128,13 @@ impl Work for Dns {
         };
         let mut text = format!("{} queries {how}", seen.hit);
         if seen.hit > 0 {
-            text += &format!(", the last for {:?}", seen.example);
+            let _ = write!(text, ", the last for {:?}", seen.example);
         }
-        text += &format!("; {} passed on to {}, {redirected} flows redirected", seen.passed, server.resolver);
+        let _ =
+            write!(text, "; {} passed on to {}, {redirected} flows redirected", seen.passed, server.resolver);
         if seen.unanswered + seen.overrun > 0 {
-            text += &format!("; {} got no answer from it, {} were too many", seen.unanswered, seen.overrun);
+            let _ =
+                write!(text, "; {} got no answer from it, {} were too many", seen.unanswered, seen.overrun);
         }
         if seen.hit == 0 { Evidence::waiting(text) } else { Evidence::effect(text) }
     }

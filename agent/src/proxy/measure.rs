@@ -44,7 +44,7 @@ impl Measured {
     }
 }
 
-/// SplitMix64: small, seeded, and the same everywhere.
+/// `SplitMix64`: small, seeded, and the same everywhere.
 pub struct Random(u64);
 
 impl Random {

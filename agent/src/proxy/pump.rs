@@ -187,14 +187,14 @@ impl Pump {
                 Relay::hang(client)
             }
             Mode::Respond if hit => Relay::respond(client),
-            _ => match connect_server(target) {
-                Ok(server) => Relay::pass(client, server, hit, Instant::now()),
-                Err(_) => {
+            _ => {
+                let Ok(server) = connect_server(target) else {
                     measured.unreached += 1;
                     reset(client);
                     return;
-                }
-            },
+                };
+                Relay::pass(client, server, hit, Instant::now())
+            }
         };
         drop(measured);
         self.relays.push(relay);

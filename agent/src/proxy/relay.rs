@@ -35,6 +35,7 @@ pub struct Context<'a> {
 
 /// What poll said of the two sockets.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "two sockets, two things each")]
 pub struct Ready {
     pub client_read: bool,
     pub server_read: bool,
@@ -53,6 +54,7 @@ enum Kind {
     Respond { head: Vec<u8>, answered: Option<Instant> },
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent of each other")]
 struct Pass {
     server: TcpStream,
     connecting: bool,
@@ -172,8 +174,8 @@ impl Pass {
 
 /// Takes what came in.
 fn fill(from: &mut TcpStream, pipe: &mut Pipe, hit: bool, context: &mut Context) -> io::Result<()> {
-    let mut buffer = [0u8; 32 << 10];
-    for _ in 0..8 {
+    let mut buffer = [0u8; 16 << 10];
+    for _ in 0..16 {
         if pipe.ended() || pipe.queued() >= context.queue_max {
             return Ok(());
         }

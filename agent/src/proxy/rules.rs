@@ -31,19 +31,23 @@ pub fn ruleset(name: &str, options: &Options, listener: u16) -> String {
         }
     };
     if options.kill_existing {
-        chains.extend(killers(options, ours));
+        chains.extend(killers(options, &ours));
     }
     render(name, &[REDIRECTED, KILLED], &chains)
 }
 
 /// After address translation (priority 0): what goes through us does not bear the port any more, so that what still
 /// does was there before.
-fn killers(options: &Options, ours: String) -> Vec<(&'static str, &'static str, Vec<String>)> {
+fn killers(options: &Options, ours: &str) -> Vec<(&'static str, &'static str, Vec<String>)> {
     let port = options.port;
     let kill = format!("tcp flags & syn == 0x0 counter name \"{KILLED}\" reject with tcp reset");
     // The resets themselves come by here, and have to get out.
     let head = |interface: &str| {
-        vec![format!("{interface} \"lo\" accept"), "tcp flags & rst == rst accept".to_owned(), ours.clone()]
+        vec![
+            format!("{interface} \"lo\" accept"),
+            "tcp flags & rst == rst accept".to_owned(),
+            ours.to_owned(),
+        ]
     };
     let (from, to) = (peers_match("saddr", &options.peers), peers_match("daddr", &options.peers));
     let (mut inward, mut outward) = (head("iifname"), head("oifname"));

@@ -1,5 +1,6 @@
 //! `proxy` as a work: listener first, then the table; the other way round at the end.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -69,8 +70,10 @@ impl Proxy {
                 if let Some(rate) = self.options.rate_kib {
                     #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
                     let kib = bytes as f64 / 1024.0 / seconds;
-                    text +=
-                        &format!(", {kib:.1} KiB/s both ways of {rate} each, bytes waited {throttled} times");
+                    let _ = write!(
+                        text,
+                        ", {kib:.1} KiB/s both ways of {rate} each, bytes waited {throttled} times"
+                    );
                 }
                 (late || (self.options.rate_kib.is_some() && throttled > 0), text)
             }
@@ -111,13 +114,13 @@ impl Work for Proxy {
         );
         if self.options.kill_existing {
             let killed = counters.get(KILLED).copied().unwrap_or(0);
-            text += &format!("; {killed} packets of existing connections answered with a reset");
+            let _ = write!(text, "; {killed} packets of existing connections answered with a reset");
         }
         if measured.unreached > 0 {
-            text += &format!("; {} servers not reached", measured.unreached);
+            let _ = write!(text, "; {} servers not reached", measured.unreached);
         }
         if let Some(trouble) = measured.trouble.take() {
-            text += &format!("; {trouble}");
+            let _ = write!(text, "; {trouble}");
         }
         if bites {
             Evidence::effect(text)

@@ -179,7 +179,7 @@ fn what_a_killed_agent_left_the_next_one_or_clean_removes_and_a_living_one_keeps
     living.await_line("note", "of a dead agent");
     living.await_line("waiting", "0 packets in");
     let own = format!("table inet mettle_{}", living.child.id());
-    assert_eq!(net.tables(), [own.clone()]);
+    assert_eq!(net.tables(), std::slice::from_ref(&own));
     killed_beside(&net, &own);
     let output = net.command(&["clean"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

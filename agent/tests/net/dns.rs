@@ -66,10 +66,10 @@ fn ground() -> Ground {
 /// The answer's code, its address when it has one, and how long it took. Absent: no answer within 1.2 s.
 type Heard = Option<(u8, Option<[u8; 4]>, Duration)>;
 
-fn heard(query: &[u8], answer: &[u8], began: Instant) -> Heard {
+fn heard(query: &[u8], answer: &[u8], began: Instant) -> (u8, Option<[u8; 4]>, Duration) {
     assert_eq!(answer[..2], query[..2], "the answer is to this query");
     let address = (answer[7] == 1).then(|| answer[answer.len() - 4..].try_into().unwrap());
-    Some((answer[3] & 0x0f, address, began.elapsed()))
+    (answer[3] & 0x0f, address, began.elapsed())
 }
 
 impl Ground {
@@ -91,7 +91,7 @@ impl Ground {
             socket.send(&query).unwrap();
             let mut buffer = [0u8; 512];
             let length = socket.recv(&mut buffer).ok()?;
-            heard(&query, &buffer[..length], began)
+            Some(heard(&query, &buffer[..length], began))
         })
     }
 
@@ -106,7 +106,7 @@ impl Ground {
             stream.read_exact(&mut length).ok()?;
             let mut answer = vec![0u8; usize::from(u16::from_be_bytes(length))];
             stream.read_exact(&mut answer).ok()?;
-            heard(&query, &answer, began)
+            Some(heard(&query, &answer, began))
         })
     }
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{listen, number_before};
+use crate::common::net::Net;
+use crate::common::{Target, files_in, listen, number_before, signal};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_mettle-agent");
 
@@ -55,6 +56,32 @@ fn a_small_volume_is_filled_to_what_shall_be_left_and_to_the_brim() {
         let last = agent.resume();
         assert!(number_before(&last, " bytes free") >= 60 << 20, "{last}");
     }
+}
+
+#[test]
+#[ignore = "needs root and nft"]
+fn a_file_that_a_killed_agent_left_is_cleaned_and_others_are_not() {
+    let net = Net::make();
+    let target = Target::start("mtl-clean");
+    let volume = tempfile::tempdir().unwrap();
+    let path = volume.path().to_str().unwrap();
+    std::fs::write(volume.path().join("data"), "the target's own").unwrap();
+    let mut agent =
+        net.agent(&["fill", "--process", "mtl-clean", "--path", path, "--mib", "8", "--ttl-ms", "30000"]);
+    agent.await_line("effect", "bytes written");
+    let clean = || {
+        let output = net.command(&["clean", "--process", "mtl-clean", "--path", path]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(clean().contains("0 tables and 0 files"), "a living agent's file was taken");
+    signal(agent.child.id(), "KILL");
+    agent.child.wait().unwrap();
+    assert_eq!(files_in(volume.path()).len(), 2);
+    let said = clean();
+    assert!(said.contains("0 tables and 1 files") && said.contains("/.mettle-fill-"), "{said}");
+    assert_eq!(files_in(volume.path()), ["data"]);
+    drop(target);
 }
 
 /// A group with 200 MiB, of either version; gone at the end.
