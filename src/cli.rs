@@ -49,7 +49,7 @@ pub enum Command {
     Plan(PlanArgs),
     /// Run experiments or suites and give a verdict
     Run(RunArgs),
-    /// Try faults one after another, without load: whether each bites here, how fast, and whether anything is left
+    /// Try faults one after another: whether each bites here, how fast, and whether anything is left
     Rehearse(RehearseArgs),
     /// Print the rights that experiments need, as Roles for `kubectl apply`
     Rbac(RbacArgs),

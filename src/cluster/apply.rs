@@ -160,7 +160,13 @@ impl Applier {
     pub async fn undo(&self, undo: &Undo) -> Result<Applied, ClusterError> {
         match undo {
             Undo::AwaitReplaced { pod, controller } => self.await_replaced(pod, controller).await,
-            Undo::AwaitReady { pod } => self.await_ready(pod).await,
+            Undo::AwaitReady { pod, agent: by } => {
+                if let Some(name) = by {
+                    self.agents.lock().await.remove(name);
+                    agent::await_ended(&self.client, pod, name).await?;
+                }
+                self.await_ready(pod).await
+            }
             Undo::RestoreNode { node, how } => self.restore_node(node, *how).await,
             Undo::EndAgent { pod, agent: name } => {
                 if let Some(attached) = self.agents.lock().await.remove(name) {
@@ -229,23 +235,32 @@ impl Applier {
                 None if controller.starts_with("StatefulSet/") => {
                     Err(format!("pod {} is not there", pod.name))
                 }
-                None => self.replica_set_full(&pod.namespace, controller).await?,
+                None => self.replica_set_full(pod, controller).await?,
             })
         })
         .await
     }
 
+    /// By its pods, not by its status: that may still count the pod which has just gone.
     async fn replica_set_full(
         &self,
-        namespace: &str,
+        gone: &PodRef,
         controller: &str,
     ) -> Result<Result<Applied, String>, ClusterError> {
         let name = controller.split_once('/').map_or(controller, |(_, name)| name);
-        let sets = Api::<k8s_openapi::api::apps::v1::ReplicaSet>::namespaced(self.client.clone(), namespace);
-        let set = sets.get(name).await.map_err(ClusterError::api(format!("read {controller}")))?;
+        let sets =
+            Api::<k8s_openapi::api::apps::v1::ReplicaSet>::namespaced(self.client.clone(), &gone.namespace);
+        let set = sets.get_opt(name).await.map_err(ClusterError::api(format!("read {controller}")))?;
+        let Some(set) = set else { return Ok(Ok(Applied::AlreadyClean(format!("{controller} is gone")))) };
         let desired = set.spec.and_then(|spec| spec.replicas).unwrap_or(1);
-        let ready = set.status.and_then(|status| status.ready_replicas).unwrap_or(0);
-        Ok(if ready >= desired {
+        let pods = self.pods(&gone.namespace).list(&kube::api::ListParams::default().limit(2000)).await;
+        let pods = pods.map_err(ClusterError::api(format!("list the pods of {controller}")))?;
+        let ready = pods.items.iter().map(pod_info).filter(|pod| {
+            let ours = pod.controller.as_deref() == Some(controller) && pod.uid != gone.uid;
+            ours && pod.ready && !pod.terminating
+        });
+        let ready = ready.count();
+        Ok(if i32::try_from(ready).is_ok_and(|ready| ready >= desired) {
             Ok(Applied::Done(format!("{controller} has {ready} of {desired} pods ready")))
         } else {
             Err(format!("{controller} has {ready} of {desired} pods ready"))

@@ -1,7 +1,9 @@
-//! `mettle rehearse`: faults one after another, without load.
+//! `mettle rehearse`: faults one after another, without a judgement of the stack.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tabled::builder::Builder;
 use tabled::settings::{Modify, Style, Width, object::Columns};
@@ -9,10 +11,14 @@ use tabled::settings::{Modify, Style, Width, object::Columns};
 use crate::cli::{Global, RehearseArgs};
 use crate::command::files::{NamedBy, usage};
 use crate::command::run::refuse_residue;
-use crate::command::{CommandResult, Failure, session};
+use crate::command::session::{self, Session};
+use crate::command::{CommandResult, Failure};
 use crate::exit::Exit;
-use crate::model::{FaultKind, Rehearsal, RehearsalRow, RunId, Seed, Verdict};
-use crate::run::{Rehearsing, Stop};
+use crate::model::{FaultKind, Rehearsal, RehearsalRow, RunId, Scenario, Seed, Verdict};
+use crate::run::{LiveLoad, Load, LoadStart, Recorder, Rehearsing, RunClock, RunningLoad, Stop};
+
+const LOAD_START_DEADLINE: Duration = Duration::from_secs(60);
+const LOAD_STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 pub async fn execute(global: &Global, args: &RehearseArgs) -> CommandResult {
     let rehearsal = Rehearsal::read(&args.file).map_err(|error| usage(error, NamedBy::Caller))?;
@@ -27,6 +33,7 @@ pub async fn execute(global: &Global, args: &RehearseArgs) -> CommandResult {
     stop.on_signals().map_err(|error| Failure::new(Exit::Internal, error))?;
     fs::create_dir_all(&session.journals).map_err(|error| Failure::new(Exit::SetUp, error))?;
     eprintln!("mettle: rehearsal {run}, seed {seed}, cluster {}, {} faults", session.label, wanted.len());
+    let load = start_load(&session, &rehearsal, args, &run, seed).await?;
     let mut rows = Vec::new();
     'all: for (turn, index) in wanted.iter().enumerate() {
         for round in 0..args.repeat {
@@ -53,12 +60,49 @@ pub async fn execute(global: &Global, args: &RehearseArgs) -> CommandResult {
             }
         }
     }
+    if let Some((load, files)) = load {
+        if let Err(error) = load.stop(LOAD_STOP_DEADLINE).await {
+            eprintln!("mettle: the load did not end well: {}", error.chain());
+        }
+        let _ = fs::remove_dir_all(files);
+    }
     if global.json {
         println!("{}", serde_json::to_string_pretty(&rows).map_err(anyhow::Error::from)?);
     } else {
         println!("{}", table(&rows));
     }
     Ok(exit_of(&rows, wanted.len() * args.repeat as usize))
+}
+
+/// The traffic of the rehearsal, and the directory of its files.
+async fn start_load(
+    session: &Session,
+    rehearsal: &Rehearsal,
+    args: &RehearseArgs,
+    run: &RunId,
+    seed: Seed,
+) -> Result<Option<(<LiveLoad as Load>::Running, PathBuf)>, Failure> {
+    let Some(scenario) = &rehearsal.scenario else { return Ok(None) };
+    let path = args.file.parent().unwrap_or(Path::new(".")).join(scenario);
+    let scenario = Scenario::read(&path).map_err(|error| usage(error, NamedBy::Experiment))?;
+    let out = session.journals.join(format!("{run}-load"));
+    fs::create_dir_all(&out).map_err(|error| Failure::new(Exit::SetUp, error))?;
+    let recorder = Recorder::in_memory(RunClock::start());
+    let start = LoadStart {
+        scenario,
+        load: rehearsal.load,
+        seed: seed.derive("load"),
+        run: run.clone(),
+        clock_origin_ns: recorder.clock().origin_ns(),
+        out: out.clone(),
+    };
+    let load = LiveLoad::new(session.client.clone());
+    let started = load.start(start, recorder);
+    match tokio::time::timeout(LOAD_START_DEADLINE, started).await {
+        Ok(Ok(load)) => Ok(Some((load, out))),
+        Ok(Err(error)) => Err(Failure::new(Exit::SetUp, error)),
+        Err(_) => Err(Failure::new(Exit::SetUp, anyhow::anyhow!("the load was not ready within 60 s"))),
+    }
 }
 
 /// Positions in the file.
@@ -79,7 +123,7 @@ fn wanted(args: &RehearseArgs, rehearsal: &Rehearsal) -> Result<Vec<usize>, Fail
     Ok((0..rehearsal.faults.len()).filter(is_wanted).collect())
 }
 
-fn write(out: &std::path::Path, rows: &[RehearsalRow]) -> Result<(), Failure> {
+fn write(out: &Path, rows: &[RehearsalRow]) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(rows).map_err(anyhow::Error::from)?;
     fs::write(out, text).map_err(|error| {
         let error = anyhow::Error::new(error).context(format!("failed to write {}", out.display()));

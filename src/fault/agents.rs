@@ -45,7 +45,7 @@ pub fn changes(
         };
         let undo = match spec.kind {
             // The agent may die with the container that it killed.
-            FaultKind::ContainerKill | FaultKind::ProcessKill => Undo::AwaitReady { pod },
+            FaultKind::ContainerKill | FaultKind::ProcessKill => Undo::AwaitReady { pod, agent: Some(agent) },
             _ => Undo::EndAgent { pod, agent },
         };
         Ok(PlannedChange { target, change, undo })

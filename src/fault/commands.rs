@@ -40,7 +40,7 @@ fn change(spec: &FaultSpec, pod: &PodInfo, target: Target) -> Result<PlannedChan
     };
     let undo = match undo {
         Some(script) => Undo::Exec { command: command(script) },
-        None => Undo::AwaitReady { pod: reference(pod) },
+        None => Undo::AwaitReady { pod: reference(pod), agent: None },
     };
     Ok(PlannedChange { target, change: Change::Exec { command: command(run) }, undo })
 }

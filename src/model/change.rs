@@ -151,9 +151,11 @@ pub enum Undo {
         pod: PodRef,
         controller: String,
     },
-    /// A container that was killed is started again by the kubelet: wait until its pod is Ready.
+    /// A container that was killed is started again by the kubelet: wait until its pod is Ready, and until the agent that
+    /// did it, if one did, has ended.
     AwaitReady {
         pod: PodRef,
+        agent: Option<String>,
     },
     /// Undo what was done to the node and wait until it is Ready.
     RestoreNode {
@@ -253,7 +255,7 @@ impl Undo {
             Self::AwaitReplaced { pod, controller } => {
                 format!("await that {controller} replaces pod {pod}")
             }
-            Self::AwaitReady { pod } => format!("await that pod {pod} is ready again"),
+            Self::AwaitReady { pod, .. } => format!("await that pod {pod} is ready again"),
             Self::RestoreNode { node, how: NodeHow::Off } => format!("start node {node}"),
             Self::RestoreNode { node, how: NodeHow::Freeze } => format!("thaw node {node}"),
             Self::RestoreNode { node, how: NodeHow::Isolate } => format!("connect node {node}"),

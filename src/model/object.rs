@@ -71,8 +71,8 @@ impl Edit {
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
-            Self::Set { path, value } => format!("{path} = {value}"),
-            Self::Add { path, value } => format!("{path} += {value}"),
+            Self::Set { path, value } => format!("{path} = {}", short(value)),
+            Self::Add { path, value } => format!("{path} += {}", short(value)),
         }
     }
 }
@@ -225,14 +225,14 @@ fn take_back(object: &mut Value, was: &Was) -> Result<(), String> {
         }
         Was::Value { path, old, new } => {
             let found = object.pointer_mut(path).filter(|found| holds(found, new));
-            *found.ok_or_else(|| format!("{path} is no longer {new}"))? = old.clone();
+            *found.ok_or_else(|| format!("{path} is no longer {}", short(new)))? = old.clone();
         }
         Was::Absent { path, made, new } => {
             match object.pointer(path) {
                 // The server drops what it finds empty.
                 None => {}
                 Some(found) if holds(found, new) => remove(object, path, made),
-                Some(_) => return Err(format!("{path} is no longer {new}")),
+                Some(_) => return Err(format!("{path} is no longer {}", short(new))),
             }
         }
         Was::Shorter { path, new } => {
@@ -270,8 +270,20 @@ fn holds(found: &Value, new: &Value) -> bool {
         (Value::Array(found), Value::Array(new)) => {
             found.len() == new.len() && found.iter().zip(new).all(|(found, new)| holds(found, new))
         }
+        // 100 and 100.0 are one number, and servers write it as they like.
+        (Value::Number(found), Value::Number(new)) => found.as_f64() == new.as_f64(),
         _ => found == new,
     }
+}
+
+/// A value in a message: its beginning is enough to know it.
+fn short(value: &Value) -> String {
+    const CHARS_MAX: usize = 80;
+    let text = value.to_string();
+    if text.chars().count() <= CHARS_MAX {
+        return text;
+    }
+    format!("{}…", text.chars().take(CHARS_MAX).collect::<String>())
 }
 
 #[cfg(test)]
@@ -321,6 +333,15 @@ mod tests {
         let Restored::Conflict(why) = restore(&mut object).unwrap() else { panic!("no conflict") };
         assert_eq!(why, "/spec/replicas is no longer 0");
         assert_eq!(object, found);
+    }
+
+    #[test]
+    fn a_number_that_is_written_otherwise_is_the_same() {
+        let mut object = deployment();
+        edit(&mut object, &[Edit::set("/spec/share", json!({ "value": 100.0 }))], "r1").unwrap();
+        object["spec"]["share"]["value"] = json!(100);
+        assert_eq!(restore(&mut object), Ok(Restored::Done));
+        assert_eq!(object, deployment());
     }
 
     #[test]

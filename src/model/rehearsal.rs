@@ -1,11 +1,11 @@
-//! A rehearsal: faults one after another, without load, to see whether each bites here and is gone afterwards.
+//! A rehearsal: faults one after another, without a judgement of the stack, to see whether each bites here and is gone afterwards.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FaultKind, FaultSpec, FileError, Limits, Verdict, read_yaml};
+use super::{FaultKind, FaultSpec, FileError, Limits, LoadSpec, Verdict, read_yaml};
 
 /// One rehearsal file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +17,11 @@ pub struct Rehearsal {
     /// For each fault by itself.
     #[serde(default)]
     pub limits: Limits,
+    /// Traffic meanwhile, as a path relative to this file: faults that need some to be seen.
+    #[serde(default)]
+    pub scenario: Option<PathBuf>,
+    #[serde(default)]
+    pub load: LoadSpec,
     pub faults: Vec<FaultSpec>,
 }
 

@@ -48,7 +48,7 @@ pub async fn undo(world: &FakeWorld, undo: &Undo) -> Result<Undone, WorldError> 
             })
             .await
         }
-        Undo::AwaitReady { pod } => {
+        Undo::AwaitReady { pod, .. } => {
             until(world, &undo.describe(), |state| {
                 let ready = state.pods.iter().filter(|known| known.uid == pod.uid).all(|known| known.ready);
                 ready.then(|| Undone::Reverted(format!("pod {} is ready", pod.name)))
