@@ -5,6 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::nft;
 use crate::process;
 use crate::say::say;
@@ -36,15 +39,26 @@ pub struct Options {
     /// The filled directory, as that process sees it
     #[arg(long, requires = "process")]
     pub path: Option<PathBuf>,
+    /// Continue the stopped processes of this name
+    #[arg(long)]
+    pub resume: Option<String>,
+    /// Leave the network alone: without the right to see its tables none can be looked for
+    #[arg(long)]
+    pub no_tables: bool,
 }
 
 pub fn run(options: &Options) -> ExitCode {
     let mut errors = Vec::new();
     let files = files(options, &mut errors);
-    let tables = nft::clean().unwrap_or_else(|error| {
+    let tables = if options.no_tables { Ok(Vec::new()) } else { nft::clean() };
+    let tables = tables.unwrap_or_else(|error| {
         errors.push(format!("tables were not looked for: {error}"));
         Vec::new()
     });
+    let resumed = options.resume.as_deref().map_or(0, resume);
+    if resumed > 0 {
+        say("note", &format!("continued {resumed} processes"));
+    }
     for table in &tables {
         say("note", &format!("removed table {table}"));
     }
@@ -58,6 +72,12 @@ pub fn run(options: &Options) -> ExitCode {
     }
     say("failed", &format!("{what}, and not everything was looked at"));
     ExitCode::FAILURE
+}
+
+/// Continues what a dead agent stopped; how many.
+fn resume(name: &str) -> usize {
+    let stopped = process::named(name).into_iter().filter(|process| process.state == 'T');
+    stopped.filter(|process| kill(Pid::from_raw(process.pid), Signal::SIGCONT).is_ok()).count()
 }
 
 fn files(options: &Options, errors: &mut Vec<String>) -> usize {

@@ -34,18 +34,20 @@ pub struct Start<'a> {
     pub arguments: &'a [String],
     /// It may change the pod's network.
     pub network: bool,
-    pub ttl_seconds: u32,
+    /// Absent for one that is done at once.
+    pub ttl_seconds: Option<u32>,
 }
 
 impl Start<'_> {
     /// It ends by itself, or with what it killed: nobody can be attached to it for long.
     fn is_brief(&self) -> bool {
-        self.arguments.first().is_some_and(|word| word == "kill")
+        self.arguments.first().is_some_and(|word| word == "kill" || word == "clean")
     }
 
     fn command_line(&self) -> Vec<String> {
-        let limit = format!("{}", u64::from(self.ttl_seconds) * 1000);
-        [self.arguments, &["--ttl-ms".to_owned(), limit]].concat()
+        let limit = self.ttl_seconds.map(|seconds| (u64::from(seconds) * 1000).to_string());
+        let limit: Vec<String> = limit.into_iter().flat_map(|ms| ["--ttl-ms".to_owned(), ms]).collect();
+        [self.arguments, &limit].concat()
     }
 }
 
@@ -184,24 +186,51 @@ fn word(line: &str) -> Option<String> {
     Some(format!("{}: {}", value["event"].as_str()?, value["text"].as_str()?))
 }
 
+/// How an agent ended.
+pub enum Ended {
+    /// It undid its work, or there is nothing to undo: its pod is gone, or it was never there.
+    Well(String),
+    /// It was killed, or says that it failed.
+    Killed(String),
+}
+
 /// Waits until the agent's container has ended: told, or by its own switch, or with its pod.
-pub async fn await_ended(client: &Client, pod: &PodRef, name: &str) -> Result<String, ClusterError> {
+pub async fn await_ended(client: &Client, pod: &PodRef, name: &str) -> Result<Ended, ClusterError> {
     let pods = Api::<Pod>::namespaced(client.clone(), &pod.namespace);
     poll_until(&format!("agent {name} to end"), ENDED_DEADLINE, || async {
         let found =
             pods.get_opt(&pod.name).await.map_err(ClusterError::api(format!("read pod {}", pod.name)))?;
         let Some(found) = found.filter(|found| found.metadata.uid.as_deref() == Some(&pod.uid)) else {
-            return Ok(Ok(format!("pod {} is gone, and its agent with it", pod.name)));
+            return Ok(Ok(Ended::Well(format!("pod {} is gone, and its agent with it", pod.name))));
         };
         Ok(match state_of(&found, name) {
-            Err(_) if !declares(&found, name) => Ok(format!("agent {name} was never there")),
+            Err(_) if !declares(&found, name) => Ok(Ended::Well(format!("agent {name} was never there"))),
             Err(why) => Err(why),
-            Ok(State::Ended(reason)) => Ok(format!("agent {name} ended: {reason}")),
+            Ok(State::Ended { reason, code: 0 }) => Ok(Ended::Well(format!("agent {name} ended: {reason}"))),
+            Ok(State::Ended { reason, code }) => {
+                Ok(Ended::Killed(format!("agent {name} ended: {reason}, exit {code}")))
+            }
             Ok(State::Running) => Err("it is running".to_owned()),
             Ok(State::Waiting(reason)) => Err(format!("it is waiting: {reason}")),
         })
     })
     .await
+}
+
+/// Undoes what an agent that was killed left: another one, to its end.
+pub async fn clean(client: &Client, cleaner: Start<'_>) -> Result<String, ClusterError> {
+    let (pod, name) = (cleaner.pod, cleaner.name);
+    // One that an earlier revert started is enough.
+    let pods = Api::<Pod>::namespaced(client.clone(), &pod.namespace);
+    let found = pods.get_opt(&pod.name).await.map_err(ClusterError::api(format!("read pod {pod}")))?;
+    let found = found.filter(|found| found.metadata.uid.as_deref() == Some(&pod.uid));
+    if found.is_some_and(|found| !declares(&found, name)) {
+        start(client, cleaner, |_, _| {}).await?;
+    }
+    match await_ended(client, pod, name).await? {
+        Ended::Well(said) => Ok(format!("{said}: what a killed agent left is removed")),
+        Ended::Killed(said) => Err(ClusterError::state(format!("clean up in pod {pod}"), said)),
+    }
 }
 
 /// Agents of this pod that have not ended.
@@ -219,13 +248,13 @@ fn declares(pod: &Pod, name: &str) -> bool {
 enum State {
     Waiting(String),
     Running,
-    Ended(String),
+    Ended { reason: String, code: i32 },
 }
 
 impl State {
     fn started_or_ended(self) -> Result<(), String> {
         match self {
-            Self::Running | Self::Ended(_) => Ok(()),
+            Self::Running | Self::Ended { .. } => Ok(()),
             Self::Waiting(reason) => Err(reason),
         }
     }
@@ -234,7 +263,7 @@ impl State {
         match self {
             Self::Running => Ok(()),
             Self::Waiting(reason) => Err(reason),
-            Self::Ended(reason) => Err(format!("it ended at once: {reason}")),
+            Self::Ended { reason, .. } => Err(format!("it ended at once: {reason}")),
         }
     }
 }
@@ -247,7 +276,8 @@ fn state_of(pod: &Pod, name: &str) -> Result<State, String> {
         return Ok(State::Running);
     }
     if let Some(ended) = &state.terminated {
-        return Ok(State::Ended(ended.reason.clone().unwrap_or_else(|| format!("exit {}", ended.exit_code))));
+        let reason = ended.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
+        return Ok(State::Ended { reason, code: ended.exit_code });
     }
     let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.clone());
     Ok(State::Waiting(waiting.unwrap_or_else(|| "no reason given".to_owned())))

@@ -73,7 +73,7 @@ impl Applier {
                     image: &self.agent_image,
                     arguments,
                     network: *network,
-                    ttl_seconds: *ttl_seconds,
+                    ttl_seconds: Some(*ttl_seconds),
                 };
                 if let Some(attached) = agent::start(&self.client, start, said).await? {
                     self.agents.lock().await.insert(name.clone(), attached);
@@ -168,11 +168,25 @@ impl Applier {
                 self.await_ready(pod).await
             }
             Undo::RestoreNode { node, how } => self.restore_node(node, *how).await,
-            Undo::EndAgent { pod, agent: name } => {
+            Undo::EndAgent { pod, container, agent: name, clean, network } => {
                 if let Some(attached) = self.agents.lock().await.remove(name) {
                     attached.resume().await;
                 }
-                agent::await_ended(&self.client, pod, name).await.map(Applied::Done)
+                match agent::await_ended(&self.client, pod, name).await? {
+                    agent::Ended::Killed(_) if !clean.is_empty() => {
+                        let start = agent::Start {
+                            pod,
+                            container,
+                            name: &format!("{name}-clean"),
+                            image: &self.agent_image,
+                            arguments: clean,
+                            network: *network,
+                            ttl_seconds: None,
+                        };
+                        agent::clean(&self.client, start).await.map(Applied::Done)
+                    }
+                    agent::Ended::Well(said) | agent::Ended::Killed(said) => Ok(Applied::Done(said)),
+                }
             }
             Undo::Restore { object } => object::restore(&self.client, object).await,
             Undo::AwaitRollout { object } => object::settle(&self.client, object).await,

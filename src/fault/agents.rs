@@ -37,7 +37,7 @@ pub fn changes(
         let pod = reference(pod);
         let change = Change::Agent {
             pod: pod.clone(),
-            container,
+            container: container.clone(),
             agent: agent.clone(),
             arguments,
             network,
@@ -46,7 +46,7 @@ pub fn changes(
         let undo = match spec.kind {
             // The agent may die with the container that it killed.
             FaultKind::ContainerKill | FaultKind::ProcessKill => Undo::AwaitReady { pod, agent: Some(agent) },
-            _ => Undo::EndAgent { pod, agent },
+            _ => Undo::EndAgent { pod, container, agent, clean: cleaning(spec, &process), network },
         };
         Ok(PlannedChange { target, change, undo })
     });
@@ -75,6 +75,22 @@ fn works_on_network(kind: FaultKind) -> bool {
             | DnsWrong
             | DnsSlow
     )
+}
+
+/// What an agent leaves when it is killed, and who removes it; nothing when it dies with the agent.
+fn cleaning(spec: &FaultSpec, process: &str) -> Vec<String> {
+    let mut line = Line::default();
+    match spec.kind {
+        FaultKind::ProcessPause => line.word("clean").word("--no-tables").pair("resume", process),
+        FaultKind::DiskFill => line
+            .word("clean")
+            .word("--no-tables")
+            .pair("process", process)
+            .some("path", spec.with.path.as_ref()),
+        kind if works_on_network(kind) => line.word("clean"),
+        _ => &mut line,
+    };
+    line.0
 }
 
 fn arguments(spec: &FaultSpec, process: &str, peers: &[String], pod: &PodInfo) -> Vec<String> {

@@ -162,10 +162,14 @@ pub enum Undo {
         node: String,
         how: NodeHow,
     },
-    /// Tell the agent to undo its work, and wait until it has ended.
+    /// Tell the agent to undo its work, and wait until it has ended. One that was killed could not: another, with the
+    /// arguments `clean`, does it then.
     EndAgent {
         pod: PodRef,
+        container: String,
         agent: String,
+        clean: Vec<String>,
+        network: bool,
     },
     /// Put the object's fields back, and wait until its pods are as they were when it is a workload.
     Restore {
@@ -259,7 +263,7 @@ impl Undo {
             Self::RestoreNode { node, how: NodeHow::Off } => format!("start node {node}"),
             Self::RestoreNode { node, how: NodeHow::Freeze } => format!("thaw node {node}"),
             Self::RestoreNode { node, how: NodeHow::Isolate } => format!("connect node {node}"),
-            Self::EndAgent { pod, agent } => format!("end agent {agent} in {pod}"),
+            Self::EndAgent { pod, agent, .. } => format!("end agent {agent} in {pod}"),
             Self::Restore { object } => format!("restore {object}"),
             Self::AwaitRollout { object } => format!("await the rollout of {object}"),
             Self::Delete { object } => format!("delete {object}"),

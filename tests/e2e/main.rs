@@ -1,6 +1,7 @@
 //! Real clusters on this machine. They need root and minutes, so `cargo test` leaves them out and `make test` runs them:
 //! `cargo test --test e2e -- --ignored --test-threads=1`. They make clusters of names of their own and leave nothing.
 
+mod faults;
 mod harness;
 mod local;
 mod machine;

@@ -34,7 +34,7 @@ pub async fn undo(world: &FakeWorld, undo: &Undo) -> Result<Undone, WorldError> 
             })
             .await
         }
-        Undo::EndAgent { pod, agent } => {
+        Undo::EndAgent { pod, agent, .. } => {
             // One that lost its process cannot be told: it ends by itself, and is waited for.
             world.with(|state| {
                 if !state.orphans.contains(agent) {

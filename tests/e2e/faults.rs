@@ -1,0 +1,154 @@
+//! Faults on a real stack: each bites and is gone afterwards, and whatever kills the harness or the agent, nothing is left.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{Cluster, text, until};
+
+const PART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/rehearsals/part.yaml");
+
+#[test]
+#[ignore = "needs root and minutes: `make test` runs it"]
+fn faults_bite_and_leave_nothing() {
+    let cluster = Cluster { name: "e2e-faults" };
+    cluster.mettle(&["down"]);
+    cluster.mettle(&["up", "--components", "postgres,pgbouncer,redis,backend"]);
+    every_fault_bites_and_is_gone(&cluster);
+    a_killed_harness_or_agent_leaves_nothing(&cluster);
+    cluster.mettle(&["down"]);
+}
+
+fn every_fault_bites_and_is_gone(cluster: &Cluster) {
+    let output = cluster.try_mettle(&["rehearse", PART, "--seed", "7", "--json"]);
+    eprint!("{}", text(&output.stderr));
+    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).expect("rows");
+    let bad: Vec<&Value> = rows.iter().filter(|row| row["verdict"] != "pass").collect();
+    assert!(bad.is_empty() && rows.len() > 20, "{bad:#?}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+/// When in the life of a fault, as its journal tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    Intended,
+    Applied,
+    Later,
+}
+
+/// Agents end by themselves; what they held on is free without anybody's help.
+const WITH_AGENTS: [&str; 6] =
+    ["net-delay", "net-partition", "cpu-stress", "disk-fill", "process-pause", "dns-fail"];
+
+fn a_killed_harness_or_agent_leaves_nothing(cluster: &Cluster) {
+    use Moment::{Applied, Intended, Later};
+    for (kind, moment) in [
+        ("pod-kill", Applied),
+        ("process-pause", Intended),
+        ("process-pause", Later),
+        ("image-broken", Intended),
+        ("liveness-broken", Later),
+        ("cpu-stress", Applied),
+        ("memory-stress", Intended),
+        ("disk-fill", Later),
+        ("connection-flood", Applied),
+        ("net-partition", Later),
+        ("net-loss", Applied),
+        ("net-delay", Later),
+        ("http-respond", Intended),
+        ("dns-fail", Later),
+        ("endpoints-lost", Applied),
+        ("rbac-revoked", Applied),
+        ("postgres-replay-pause", Later),
+        ("redis-memory-full", Applied),
+        ("scheduler-pause", Later),
+        ("api-server-pause", Applied),
+        ("node-cordon", Intended),
+        ("node-freeze", Applied),
+        ("node-isolate", Applied),
+    ] {
+        killed(cluster, kind, moment);
+    }
+    for kind in WITH_AGENTS {
+        agent_killed(cluster, kind);
+    }
+}
+
+fn killed(cluster: &Cluster, kind: &str, moment: Moment) {
+    let mut harness = start(cluster, kind);
+    reach(cluster, &mut harness, kind, moment);
+    harness.kill().expect("kill -9");
+    harness.wait().expect("an end");
+    if WITH_AGENTS.contains(&kind) && moment == Moment::Later {
+        // The agent's own switch, and a kubelet that says so.
+        let took = until(&format!("{kind}: the agent to end by itself"), Duration::from_secs(20), || {
+            living_agents().is_empty()
+        });
+        eprintln!("{kind}: alone, the agent ended after {:.1} s", took.as_secs_f64());
+    }
+    clean(cluster, kind);
+}
+
+/// An agent that is killed cannot undo; the harness sees to it, or the next agent, or the pod's end.
+fn agent_killed(cluster: &Cluster, kind: &str) {
+    let mut harness = start(cluster, kind);
+    reach(cluster, &mut harness, kind, Moment::Later);
+    for pid in living_agents() {
+        let _ = Command::new("kill").args(["-9", &pid]).output();
+    }
+    // It goes on to its end by itself, and says what it found.
+    let _ = harness.wait();
+    clean(cluster, kind);
+}
+
+fn clean(cluster: &Cluster, kind: &str) {
+    let reverted = cluster.try_mettle(&["revert"]);
+    let said = text(&reverted.stdout) + &text(&reverted.stderr);
+    assert!(reverted.status.success(), "{kind}: {said}");
+    let again = cluster.mettle(&["revert"]);
+    assert!(again.contains("nothing to revert"), "{kind}: {again}");
+    assert!(living_agents().is_empty(), "{kind}: an agent lives");
+    assert_eq!(cluster.ready_nodes(), ["n1", "n2", "n3"], "{kind}");
+}
+
+fn start(cluster: &Cluster, kind: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mettle"));
+    command.args(["rehearse", PART, "--only", kind, "--seed", "7", "--name", cluster.name]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("mettle")
+}
+
+/// Waits until the journal says that it is so far.
+fn reach(cluster: &Cluster, harness: &mut Child, kind: &str, moment: Moment) {
+    let word = if moment == Moment::Intended { "\"entry\":\"intended\"" } else { "\"entry\":\"applied\"" };
+    let mut ended = false;
+    until(&format!("{kind}: {moment:?}"), Duration::from_secs(180), || {
+        ended = harness.try_wait().expect("its state").is_some();
+        ended || journals(cluster).contains(word)
+    });
+    assert!(!ended, "{kind}: the rehearsal ended before {moment:?}");
+    if moment == Moment::Later {
+        std::thread::sleep(Duration::from_millis(700));
+    }
+}
+
+fn journals(cluster: &Cluster) -> String {
+    let home = std::env::var("HOME").unwrap_or_else(|_| "/root".to_owned());
+    let state = std::env::var("XDG_STATE_HOME").unwrap_or_else(|_| format!("{home}/.local/state"));
+    let directory = PathBuf::from(state).join("mettle/journals").join(format!("local-{}", cluster.name));
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let files =
+        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "jsonl"));
+    files.filter_map(|path| std::fs::read_to_string(path).ok()).collect()
+}
+
+/// Processes of agents on this machine, by their command.
+fn living_agents() -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let agents = processes.filter_map(|entry| {
+        let command = std::fs::read_to_string(entry.path().join("comm")).ok()?;
+        (command.trim_end() == "mettle-agent").then(|| entry.file_name().into_string().ok()).flatten()
+    });
+    agents.collect()
+}
