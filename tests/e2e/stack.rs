@@ -165,13 +165,16 @@ fn a_single_replica_fails(cluster: &Cluster, files: &Files) {
         cluster.kubectl(&wait);
     };
     // The autoscaler would bring the others back, and a stack without one is not what it promises.
-    let bound = |least: &str| {
-        let patch = format!("{{\"spec\":{{\"minReplicas\":{least}}}}}");
+    let bounds = |least: &str, most: &str| {
+        let patch = format!("{{\"spec\":{{\"minReplicas\":{least},\"maxReplicas\":{most}}}}}");
         cluster.kubectl(&["-n", NAMESPACE, "patch", "hpa", "ai-platform-backend", "-p", &patch])
     };
-    let of_hpa = ["-n", NAMESPACE, "get", "hpa", "ai-platform-backend", "-o", "jsonpath={.spec.minReplicas}"];
-    let promised = cluster.kubectl(&of_hpa);
-    bound("1");
+    let of_hpa = |field: &str| {
+        let path = format!("jsonpath={{.spec.{field}}}");
+        cluster.kubectl(&["-n", NAMESPACE, "get", "hpa", "ai-platform-backend", "-o", &path])
+    };
+    let promised = (of_hpa("minReplicas"), of_hpa("maxReplicas"));
+    bounds("1", "1");
     scale("1");
     let rest = "
 faults: [{ kind: pod-kill, target: { component: backend } }]
@@ -181,7 +184,7 @@ expect:
   - { check: latency, window: fault, quantile: 0.99, maxMs: 700 }";
     let (exit, report) = run(cluster, files, "single", &files.experiment("single", rest));
     assert_eq!((exit, report["verdict"].as_str()), (Some(1), Some("fail")), "{report:#}");
-    bound(promised.trim());
+    bounds(promised.0.trim(), promised.1.trim());
     scale("3");
 }
 
