@@ -154,6 +154,10 @@ fn redis(spec: &FaultSpec) -> Script {
     }
 }
 
+/// The client has to call its server by the name that it was started under.
+const RABBITMQ_NAME: &str = "for p in /proc/[0-9]*; do read c < $p/comm || continue; [ \"$c\" != beam.smp ] || { \
+    export $(tr '\\0' '\\n' < $p/environ | grep -E '^(RABBITMQ_NODENAME|RABBITMQ_USE_LONGNAME|HOME)='); break; }; done; ";
+
 fn rabbitmq(kind: FaultKind) -> Script {
     let alarm = |set: &str, name: &str| {
         format!(
@@ -177,7 +181,8 @@ fn rabbitmq(kind: FaultKind) -> Script {
             "rabbitmqctl -q start_app",
         ),
     };
-    Script { component: Component::Rabbitmq, run, undo: Some(undo.to_owned()) }
+    let named = |script: &str| format!("{RABBITMQ_NAME}{script}");
+    Script { component: Component::Rabbitmq, run: named(&run), undo: Some(named(undo)) }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{PlanError, mesh, select};
 use crate::model::{
@@ -98,15 +98,8 @@ fn policies(spec: &FaultSpec, snapshot: &Snapshot) -> Result<Vec<PlannedChange>,
     let addresses = pods.iter().filter_map(|(pod, _)| Some(format!("{}:{port}", pod.ip.as_ref()?))).collect();
     let look = Look::Unreachable { addresses };
     let selects = |policy: &ObjectInfo| {
-        let wanted = policy.spec["podSelector"]["matchLabels"].as_object();
-        let wanted = wanted.into_iter().flatten();
-        pods.iter().any(|(pod, _)| {
-            let namespace = policy.object.namespace.as_deref() == Some(&pod.namespace);
-            namespace
-                && wanted
-                    .clone()
-                    .all(|(key, value)| pod.labels.get(key).map(String::as_str) == value.as_str())
-        })
+        let (selector, namespace) = (&policy.spec["podSelector"], policy.object.namespace.as_deref());
+        pods.iter().any(|(pod, _)| namespace == Some(&pod.namespace) && matches(selector, &pod.labels))
     };
     let policies =
         snapshot.objects.iter().filter(|found| found.object.kind == "NetworkPolicy" && selects(found));
@@ -123,10 +116,29 @@ fn policies(spec: &FaultSpec, snapshot: &Snapshot) -> Result<Vec<PlannedChange>,
     Ok(changes.collect())
 }
 
+/// Whether a label selector selects an object with these labels. One that is not understood selects nothing.
+fn matches(selector: &Value, labels: &BTreeMap<String, String>) -> bool {
+    let mut wanted = selector["matchLabels"].as_object().into_iter().flatten();
+    let holds = |expression: &Value| {
+        let found = expression["key"].as_str().and_then(|key| labels.get(key));
+        let among = || {
+            let mut values = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            found.is_some_and(|found| values.any(|value| value == found))
+        };
+        match expression["operator"].as_str() {
+            Some("In") => among(),
+            Some("NotIn") => !among(),
+            Some("Exists") => found.is_some(),
+            Some("DoesNotExist") => found.is_none(),
+            _ => false,
+        }
+    };
+    let mut expressions = selector["matchExpressions"].as_array().into_iter().flatten();
+    wanted.all(|(key, value)| labels.get(key).map(String::as_str) == value.as_str()) && expressions.all(holds)
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::fault::testing::{redis_snapshot, target};
     use crate::model::Component;
@@ -152,5 +164,24 @@ mod tests {
         let all = changes("r1", 0, &spec, &snapshot).unwrap();
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].change.describe(), "edit NetworkPolicy ai-platform/allow: /spec/ingress = []");
+    }
+
+    #[test]
+    fn selectors() {
+        let labels = BTreeMap::from([("app".to_owned(), "a".to_owned())]);
+        let expression = |operator: &str, key: &str| json!({ "matchExpressions": [{ "key": key, "operator": operator, "values": ["a", "b"] }] });
+        for (selector, expected) in [
+            (json!({}), true),
+            (json!({ "matchLabels": { "app": "b" } }), false),
+            (expression("In", "app"), true),
+            (expression("In", "other"), false),
+            (expression("NotIn", "app"), false),
+            (expression("NotIn", "other"), true),
+            (expression("Exists", "app"), true),
+            (expression("DoesNotExist", "app"), false),
+            (expression("Unheard", "app"), false),
+        ] {
+            assert_eq!(matches(&selector, &labels), expected, "{selector}");
+        }
     }
 }

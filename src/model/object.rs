@@ -219,8 +219,8 @@ fn add(object: &mut Value, path: &str, value: &Value) -> Result<Was, String> {
 
 fn take_back(object: &mut Value, was: &Was) -> Result<(), String> {
     match was {
-        // The server drops a null.
-        Was::Value { path, old, new: Value::Null } if object.pointer(path).is_none() => {
+        // The server drops what is empty.
+        Was::Value { path, old, new } if is_empty(new) && object.pointer(path).is_none() => {
             set(object, path, old)?;
         }
         Was::Value { path, old, new } => {
@@ -273,6 +273,15 @@ fn holds(found: &Value, new: &Value) -> bool {
         // 100 and 100.0 are one number, and servers write it as they like.
         (Value::Number(found), Value::Number(new)) => found.as_f64() == new.as_f64(),
         _ => found == new,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 
@@ -342,6 +351,17 @@ mod tests {
         object["spec"]["share"]["value"] = json!(100);
         assert_eq!(restore(&mut object), Ok(Restored::Done));
         assert_eq!(object, deployment());
+    }
+
+    #[test]
+    fn what_the_server_drops_for_being_empty_comes_back() {
+        for empty in [json!(null), json!([]), json!({})] {
+            let mut object = deployment();
+            edit(&mut object, &[Edit::set("/spec/template", empty)], "r1").unwrap();
+            object["spec"].as_object_mut().unwrap().remove("template");
+            assert_eq!(restore(&mut object), Ok(Restored::Done));
+            assert_eq!(object, deployment());
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Answers the pod's DNS queries wrongly, late, or not at all.
 
 mod message;
+mod own;
 mod serve;
 mod work;
 

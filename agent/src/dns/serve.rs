@@ -2,11 +2,12 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::message::{Code, Question, address, empty, question};
+use super::own::Met;
 use super::work::{Mode, Options};
 use crate::proxy::mark;
 
@@ -31,6 +32,8 @@ pub struct Seen {
     pub unanswered: u64,
     /// Beyond what can be under way.
     pub overrun: u64,
+    /// The last look-up of our own.
+    pub own: Option<Met>,
 }
 
 pub struct Server {
@@ -38,6 +41,8 @@ pub struct Server {
     pub resolver: Ipv4Addr,
     pub seen: Mutex<Seen>,
     pub stop: AtomicBool,
+    /// Where our own look-ups come from: they are answered as everybody's, and counted as nobody's.
+    pub own_port: AtomicU16,
     under_way: AtomicUsize,
 }
 
@@ -48,6 +53,7 @@ impl Server {
             resolver,
             seen: Mutex::default(),
             stop: AtomicBool::new(false),
+            own_port: AtomicU16::new(0),
             under_way: AtomicUsize::new(0),
         }
     }
@@ -56,7 +62,14 @@ impl Server {
         change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn hit(&self, question: &Question) {
+    pub fn met(&self, met: Met) {
+        self.count(|seen| seen.own = Some(met));
+    }
+
+    fn hit(&self, question: &Question, client: Option<SocketAddr>) {
+        if client.is_some_and(|client| client.port() == self.own_port.load(Ordering::Relaxed)) {
+            return;
+        }
         self.count(|seen| {
             seen.hit += 1;
             seen.example.clone_from(&question.name);
@@ -88,11 +101,11 @@ impl Server {
                 Some(wrong) => address(query, &asked, wrong),
                 None => return,
             },
-            Mode::Drop => return self.hit(&asked),
+            Mode::Drop => return self.hit(&asked, Some(client)),
             Mode::Slow => return self.pass_on(query, client, socket, Some(asked)),
         };
         if socket.send_to(&answer, client).is_ok() {
-            self.hit(&asked);
+            self.hit(&asked, Some(client));
         }
     }
 
@@ -111,7 +124,7 @@ impl Server {
             }
             let answered = server.ask(&query).and_then(|answer| socket.send_to(&answer, client));
             match (answered, hit) {
-                (Ok(_), Some(question)) => server.hit(&question),
+                (Ok(_), Some(question)) => server.hit(&question, Some(client)),
                 (Ok(_), None) => server.count(|seen| seen.passed += 1),
                 (Err(_), _) => server.count(|seen| seen.unanswered += 1),
             }
@@ -174,7 +187,7 @@ impl Server {
         client.set_read_timeout(Some(TICK))?;
         while let Some(query) = self.framed(&mut client, IDLE_MAX)? {
             if let Some(asked) = question(&query).filter(|asked| self.is_hit(asked)) {
-                self.hit(&asked);
+                self.hit(&asked, None);
                 continue;
             }
             let to = SocketAddrV4::new(self.resolver, 53);

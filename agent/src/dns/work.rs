@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::message::nameservers;
+use super::own;
 use super::serve::Server;
 use crate::nft::{MARK, Table, render};
 use crate::say::Evidence;
@@ -104,7 +105,10 @@ impl Work for Dns {
         let (udp_port, tcp_port) =
             self.listen(&server).map_err(|error| format!("failed to listen: {error}"))?;
         let Some(table) = &self.table else { return Ok(()) };
-        table.load(&ruleset(&table.name, udp_port, tcp_port))
+        table.load(&ruleset(&table.name, udp_port, tcp_port))?;
+        let looking = std::thread::Builder::new().spawn(move || own::run(&server));
+        self.threads.push(looking.map_err(|error| format!("failed to look up: {error}"))?);
+        Ok(())
     }
 
     fn report(&mut self) -> Evidence {
@@ -136,7 +140,12 @@ impl Work for Dns {
             let _ =
                 write!(text, "; {} got no answer from it, {} were too many", seen.unanswered, seen.overrun);
         }
-        if seen.hit == 0 { Evidence::waiting(text) } else { Evidence::effect(text) }
+        let (mode, delay_ms, wrong) = (self.options.mode, self.options.delay_ms, self.options.address);
+        if let Some(own) = &seen.own {
+            let _ = write!(text, "; {}", own.describe());
+        }
+        let met = seen.own.as_ref().is_some_and(|own| own.is_effect(mode, delay_ms, wrong));
+        if seen.hit == 0 && !met { Evidence::waiting(text) } else { Evidence::effect(text) }
     }
 
     fn undo(&mut self) -> Result<String, String> {
