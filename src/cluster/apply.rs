@@ -21,6 +21,8 @@ const READY_DEADLINE: Duration = Duration::from_secs(150);
 const NODE_READY_DEADLINE: Duration = Duration::from_secs(120);
 /// Less than the time that one change may take altogether.
 const EVICT_DEADLINE: Duration = Duration::from_secs(40);
+/// One answer.
+const EVICT_ANSWER: Duration = Duration::from_secs(4);
 const COMMAND_DEADLINE: Duration = Duration::from_secs(40);
 
 /// How an undo ended: what was done, or why it must not be.
@@ -136,11 +138,15 @@ impl Applier {
         let parameters =
             EvictParams { delete_options: Some(pinned(pod, grace_seconds)), ..EvictParams::default() };
         poll_until(&what, EVICT_DEADLINE, || async {
-            match self.pods(&pod.namespace).evict(&pod.name, &parameters).await {
-                Ok(_) => Ok(Ok(())),
+            // The client tries again by itself when it is told to come later, for longer than we wait.
+            let pods = self.pods(&pod.namespace);
+            let answer = pods.evict(&pod.name, &parameters);
+            match tokio::time::timeout(EVICT_ANSWER, answer).await {
+                Ok(Ok(_)) => Ok(Ok(())),
                 // The disruption budget: a drain waits, and so do we.
-                Err(kube::Error::Api(status)) if status.code == 429 => Ok(Err(status.message.clone())),
-                Err(error) => Err(ClusterError::api(what.clone())(error)),
+                Ok(Err(kube::Error::Api(status))) if status.code == 429 => Ok(Err(status.message.clone())),
+                Ok(Err(error)) => Err(ClusterError::api(what.clone())(error)),
+                Err(_) => Ok(Err("the disruption budget allows none now, or there is no answer".to_owned())),
             }
         })
         .await

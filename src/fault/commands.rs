@@ -104,14 +104,15 @@ fn pgbouncer() -> Script {
              [ \"$c\" != pgbouncer ] || kill -{name} ${{p#/proc/}}; done"
         )
     };
-    // The exporter beside it says what the server says of itself.
-    let paused = "python3 -c 'import socket; s = socket.create_connection((\"127.0.0.1\", 9127), 3); \
+    // The exporter beside it says what the server says of itself: how long the client waits that waits longest.
+    let waited = "python3 -c 'import socket; s = socket.create_connection((\"127.0.0.1\", 9127), 3); \
                   s.sendall(b\"GET /metrics HTTP/1.0\\r\\n\\r\\n\"); t = b\"\"\nwhile True:\n b = s.recv(65536)\n \
-                  if not b: break\n t += b\nprint(sum(1 for l in t.decode().splitlines() if \"paused\" in l and l.endswith(\" 1\")))'";
+                  if not b: break\n t += b\nprint(int(max([float(l.split()[-1]) for l in t.decode().splitlines() \
+                  if l.startswith(\"pgbouncer_pools_client_maxwait_seconds{\")] + [0])))'";
     Script {
         component: Component::Pgbouncer,
         run: format!(
-            "{}; for i in 1 2 3 4 5 6 7 8; do n=$({paused}) || n=0; [ \"$n\" = 0 ] || {{ echo effect: $n databases are paused; exit 0; }}; sleep 0.5; done",
+            "{}; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do n=$({waited}) || n=0; [ \"$n\" -lt 2 ] || {{ echo effect: a client has been waiting for $n s; exit 0; }}; sleep 0.5; done",
             signal("USR1")
         ),
         undo: Some(signal("USR2")),
@@ -171,7 +172,7 @@ fn rabbitmq(kind: FaultKind) -> Script {
             "rabbitmqctl -q eval '{ok, V} = application:get_env(rabbit, vm_memory_high_watermark), vm_memory_monitor:set_vm_memory_high_watermark(V).'",
         ),
         FaultKind::RabbitmqDiskAlarm => (
-            alarm("set_disk_free_limit 900TB", "isk"),
+            alarm("set_disk_free_limit 900000GB", "isk"),
             "rabbitmqctl -q eval '{ok, V} = application:get_env(rabbit, disk_free_limit), rabbit_disk_monitor:set_disk_free_limit(V).'",
         ),
         _ => (

@@ -137,7 +137,7 @@ impl FaultSpec {
         if self.at_seconds > SECONDS_MAX {
             return Some(("atSeconds", "must be at most 3600".to_owned()));
         }
-        let Some(repeat) = self.repeat else { return None };
+        let repeat = self.repeat?;
         if !TIMES.contains(&repeat.times) {
             return Some(("repeat.times", "must be 2 to 16".to_owned()));
         }

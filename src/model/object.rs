@@ -3,8 +3,6 @@
 //! An edited object carries what its fields were in an annotation, written by the same request as the edit: with the
 //! journal lost, the object alone is enough to restore it.
 
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -13,44 +11,6 @@ use serde_json::{Map, Value, json};
 pub const UNDO_ANNOTATION: &str = "mettle.dev/undo";
 /// What we edited or made, so that it can be listed.
 pub const TOUCHED_LABEL: (&str, &str) = ("mettle.dev/touched", "true");
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ObjectRef {
-    /// `apps/v1`, or `v1` for the core.
-    pub api_version: String,
-    pub kind: String,
-    /// Absent for objects of the whole cluster.
-    pub namespace: Option<String>,
-    pub name: String,
-}
-
-impl ObjectRef {
-    #[must_use]
-    pub fn new(api_version: &str, kind: &str, namespace: Option<&str>, name: &str) -> Self {
-        Self {
-            api_version: api_version.to_owned(),
-            kind: kind.to_owned(),
-            namespace: namespace.map(str::to_owned),
-            name: name.to_owned(),
-        }
-    }
-
-    /// Group and version; the core's group is empty.
-    #[must_use]
-    pub fn group_version(&self) -> (&str, &str) {
-        self.api_version.split_once('/').unwrap_or(("", &self.api_version))
-    }
-}
-
-impl fmt::Display for ObjectRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
-            None => write!(f, "{} {}", self.kind, self.name),
-        }
-    }
-}
 
 /// One field of an object. `path` is a JSON pointer (RFC 6901); missing objects on the way are made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
