@@ -7,15 +7,14 @@ use tabled::builder::Builder;
 use tabled::settings::{Modify, Style, Width, object::Columns};
 
 use crate::cli::{Global, RehearseArgs};
-use crate::command::files::{NamedBy, usage};
 use crate::command::run::refuse_residue;
-use crate::command::{CommandResult, Failure, session};
+use crate::command::{CommandResult, Failure, session, translate};
 use crate::exit::Exit;
 use crate::model::{FaultKind, Rehearsal, RehearsalRow, RunId, Seed, Verdict};
 use crate::run::{Rehearsing, Stop};
 
 pub async fn execute(global: &Global, args: &RehearseArgs) -> CommandResult {
-    let rehearsal = Rehearsal::read(&args.file).map_err(|error| usage(error, NamedBy::Caller))?;
+    let rehearsal = translate::rehearsal(&args.file)?;
     let wanted = wanted(args, &rehearsal)?;
     let session = session::open(global).await?;
     session.refuse_unreverted()?;

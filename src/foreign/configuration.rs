@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::fields::Fields;
 use super::{Out, Surroundings};
 
+/// A value of a file of 1 MiB may come a hundred thousand times.
+const VALUE_MAX: usize = 1024;
+
 /// What names stand for, and which of them were used.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -26,7 +29,11 @@ impl Names {
                 Some(Value::Object(map)) if map.contains_key("type") => {
                     entries.below(key, out).and_then(|entry| from_outside(entry, around, out))
                 }
-                Some(value) => Some(value.clone()),
+                Some(value) if value.to_string().len() <= VALUE_MAX => Some(value.clone()),
+                Some(_) => {
+                    out.refuse(path, format!("is longer than {VALUE_MAX} bytes"));
+                    None
+                }
                 None => {
                     out.refuse(path, "has no value");
                     None

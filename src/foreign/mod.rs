@@ -22,7 +22,7 @@ mod workflow;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ use crate::model::{FaultKind, FaultSpec, Limits, On, Rehearsal};
 pub use render::{json, yaml};
 
 /// Something said of one field of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remark {
     /// As in `method[2].provider.func`.
     pub path: String,
@@ -94,6 +94,11 @@ pub fn translate(file: &Value, around: &Surroundings) -> Option<Translation> {
     if out.faults.is_empty() && out.refused.is_empty() {
         out.refuse("file", "asks for no fault: a rehearsal without one proves nothing");
     }
+    // What a workflow comes to again is said again.
+    let mut told = BTreeSet::new();
+    out.refused.retain(|remark| told.insert(remark.clone()));
+    told.clear();
+    out.notes.retain(|remark| told.insert(remark.clone()));
     let limits = limits(&out.faults);
     let rehearsal = Rehearsal { rehearsal, description, limits, faults: out.faults };
     Some(Translation { rehearsal, refused: out.refused, notes: out.notes })

@@ -131,7 +131,7 @@ fn pauses(fields: &mut Fields, fault: Option<&FaultSpec>, out: &mut Out) -> u32 
     }
     let Some(fault) = held else { return 0 };
     let kind = fault.kind.as_str();
-    if let Some(after) = after {
+    if after.is_some() {
         out.note(format!("{path}.after"), format!("{kind} is held so long, and reverted"));
     } else {
         let why = format!("names no time after it: {kind} is held for {HOLD_SECONDS} s, and reverted");

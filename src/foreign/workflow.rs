@@ -29,7 +29,13 @@ pub fn workflow(spec: &Value, path: &str, scope: &Scope, out: &mut Out) {
             &[]
         }
     };
-    let mut walk = Walk { templates: BTreeMap::new(), reached: BTreeSet::new(), steps: 0, scope };
+    let mut walk = Walk {
+        templates: BTreeMap::new(),
+        reached: BTreeSet::new(),
+        refused: BTreeSet::new(),
+        steps: 0,
+        scope,
+    };
     for (i, template) in templates.iter().enumerate() {
         let path = format!("{list}[{i}]");
         match template.get("name").and_then(Value::as_str) {
@@ -55,6 +61,8 @@ struct Walk<'a> {
     /// By name, with path.
     templates: BTreeMap<&'a str, (String, &'a Value)>,
     reached: BTreeSet<&'a str>,
+    /// Of these something was refused: once is enough.
+    refused: BTreeSet<&'a str>,
     steps: usize,
     scope: &'a Scope,
 }
@@ -81,7 +89,25 @@ impl<'a> Walk<'a> {
             return out.refuse(at, format!("there is no template {name:?}"));
         };
         self.reached.insert(name);
-        let Some(mut fields) = Fields::of(value, &path, out) else { return };
+        if self.refused.contains(name) {
+            return;
+        }
+        let before = out.refused.len();
+        self.template(name, value, &path, above, out);
+        if out.refused.len() > before {
+            self.refused.insert(name);
+        }
+    }
+
+    fn template(
+        &mut self,
+        name: &'a str,
+        value: &'a Value,
+        path: &str,
+        above: &mut Vec<&'a str>,
+        out: &mut Out,
+    ) {
+        let Some(mut fields) = Fields::of(value, path, out) else { return };
         fields.get("name");
         let deadline = fields.duration("deadline", SECONDS, out);
         let kind = fields.text("templateType", out).unwrap_or_default();
