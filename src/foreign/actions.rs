@@ -181,7 +181,7 @@ fn scale(arguments: &mut Fields, wanted: &str, out: &mut Out) -> FaultSpec {
                 "mettle sees scale-down by pods that go: more replicas than there are would show nothing";
             out.note(arguments.at("replicas"), why);
         }
-        None => out.refuse(arguments.at("replicas"), "is missing or wrong"),
+        None => arguments.needs("replicas", "is missing", out),
     }
     arguments.note_given("timeout", "mettle waits as long as its own revert does", out);
     fault

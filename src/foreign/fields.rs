@@ -101,6 +101,24 @@ impl<'a> Fields<'a> {
         port
     }
 
+    /// A status of HTTP; which ones a fault takes is its own matter.
+    pub fn status(&mut self, key: &str, out: &mut Out) -> Option<u16> {
+        let number = self.whole(key, out)?;
+        let status = u16::try_from(number).ok();
+        if status.is_none() {
+            out.refuse(self.at(key), "must be 200 to 599");
+        }
+        status
+    }
+
+    /// Refuses that a field is not there; of one that is wrong it was said already.
+    pub fn needs(&mut self, key: &str, why: &str, out: &mut Out) {
+        if self.get(key).is_none() {
+            out.refuse(self.at(key), why);
+        }
+    }
+
+    /// True or false, and false when it is not there.
     pub fn flag(&mut self, key: &str, out: &mut Out) -> bool {
         let Some(value) = self.get(key) else { return false };
         if !value.is_boolean() {

@@ -35,9 +35,7 @@ pub fn fault(fields: &mut Fields, out: &mut Out) -> Option<FaultSpec> {
     only_all(fields, out);
     side(fields, fault.kind, out);
     fault.with.port = fields.port("port", out);
-    if fault.with.port.is_none() {
-        out.refuse(fields.at("port"), "is missing or wrong");
-    }
+    fields.needs("port", "is missing", out);
     Some(fault)
 }
 
@@ -61,11 +59,8 @@ fn replace(fields: &mut Fields, out: &mut Out) -> Option<FaultSpec> {
         replace.refuse_given(key, why, out);
     }
     let path = replace.at("code");
-    let code = replace.whole("code", out);
-    let status = code.and_then(|code| u16::try_from(code).ok());
-    if status.is_none() {
-        out.refuse(&path, "is missing or wrong: mettle replaces the status of an answer, and nothing else");
-    }
+    let status = replace.status("code", out);
+    replace.needs("code", "is missing: mettle replaces the status of an answer, and nothing else", out);
     out.note(
         path,
         "mettle answers itself: the server does not see the request, and the answer has no body of its own",

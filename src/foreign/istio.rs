@@ -28,21 +28,14 @@ pub fn fault(kind: FaultKind, arguments: &mut Fields, namespace: &str, out: &mut
     routes(arguments, component, namespace, out);
     if kind == FaultKind::MeshDelay {
         fault.with.delay_ms = arguments.duration("fixed_delay", MILLISECONDS, out);
-        if fault.with.delay_ms.is_none() {
-            out.refuse(arguments.at("fixed_delay"), "is missing or wrong");
-        }
+        arguments.needs("fixed_delay", "is missing", out);
     } else {
-        let status = arguments.whole("http_status", out).and_then(|status| u16::try_from(status).ok());
-        if status.is_none() {
-            out.refuse(arguments.at("http_status"), "is missing or wrong");
-        }
-        fault.with.status = status;
+        fault.with.status = arguments.status("http_status", out);
+        arguments.needs("http_status", "is missing", out);
     }
     fault.with.percent = arguments.percent("percentage", out);
-    if fault.with.percent.is_none() {
-        let why = "is missing or wrong: Istio hits no request without one, so say how many: 100 for all";
-        out.refuse(arguments.at("percentage"), why);
-    }
+    let why = "is missing: Istio hits no request without one, so say how many: 100 for all";
+    arguments.needs("percentage", why, out);
     arguments.note_given("version", "mettle reads which version of Istio's API the cluster has", out);
     fault
 }

@@ -60,9 +60,7 @@ fn delay(fields: &mut Fields, scope: &Scope, out: &mut Out) -> FaultSpec {
         Some(mut delay) => {
             fault.with.delay_ms = delay.duration("latency", MILLISECONDS, out);
             fault.with.jitter_ms = delay.duration("jitter", MILLISECONDS, out).filter(|ms| *ms > 0);
-            if fault.with.delay_ms.is_none() {
-                out.refuse(delay.at("latency"), "is missing or wrong");
-            }
+            delay.needs("latency", "is missing", out);
             if fault.with.jitter_ms.is_some() {
                 let why = "mettle adds up to so much, and never takes any away";
                 out.note(delay.at("jitter"), why);
@@ -85,9 +83,7 @@ fn loss(fields: &mut Fields, scope: &Scope, out: &mut Out) -> FaultSpec {
     match fields.below("loss", out) {
         Some(mut loss) => {
             fault.with.percent = loss.percent("loss", out);
-            if fault.with.percent.is_none() {
-                out.refuse(loss.at("loss"), "is missing or wrong");
-            }
+            loss.needs("loss", "is missing", out);
             correlation(&mut loss, out);
             loss.finish(out);
         }

@@ -119,10 +119,11 @@ fn a_key_that_nobody_knows_is_never_passed_over() {
         let before = translated(&file);
         let mut found = Vec::new();
         mappings(&file, "", &mut found);
-        for pointer in found {
+        // There it is a label, of whatever name.
+        for pointer in found.iter().filter(|pointer| !pointer.ends_with("/labelSelectors")) {
             for value in [json!("x"), json!(7), json!(true), json!({ "a": "b" }), json!(["a"])] {
                 let mut changed = file.clone();
-                changed.pointer_mut(&pointer).unwrap()["zzUnknown"] = value.clone();
+                changed.pointer_mut(pointer).unwrap()["zzUnknown"] = value.clone();
                 let after = translated(&changed);
                 is_right(&after);
                 let path = as_path(&format!("{pointer}/zzUnknown"));
@@ -190,7 +191,10 @@ fn a_workflow_that_grows_without_end_is_refused() {
     templates.push(json!({ "name": "t30", "templateType": "PodChaos", "podChaos": kill }));
     let translation = workflow(json!(templates));
     is_right(&translation);
-    assert!(translation.refused.iter().any(|remark| remark.why.contains("1000 steps")), "{translation:#?}");
+    assert!(
+        translation.refused.iter().any(|remark| remark.why.contains("at most 200 faults")),
+        "{translation:#?}"
+    );
 }
 
 /// Configuration is not asked of the process: what the caller does not pass is not there.

@@ -18,9 +18,7 @@ const DEPTH_MAX: usize = 32;
 pub fn workflow(spec: &Value, path: &str, scope: &Scope, out: &mut Out) {
     let Some(mut fields) = Fields::of(spec, path, out) else { return };
     let entry = fields.text("entry", out);
-    if entry.is_none() {
-        out.refuse(fields.at("entry"), "is missing or wrong");
-    }
+    fields.needs("entry", "is missing", out);
     let list = fields.at("templates");
     let templates = match fields.get("templates") {
         Some(Value::Array(templates)) => templates.as_slice(),
@@ -161,17 +159,16 @@ impl<'a> Walk<'a> {
 /// Time that passes is no fault; a check of something is none of ours.
 fn pause(kind: &str, mut fields: Fields, out: &mut Out) {
     let path = fields.at("templateType");
-    let alone = fields.keys().all(|key| ["name", "templateType", "deadline"].contains(&key.as_str()));
-    if alone && fields.get("deadline").is_some() {
-        out.note(path, "mettle waits until the stack is whole between two faults, not for a time");
-    } else if kind == "Suspend" {
-        out.refuse(
-            path,
-            "Suspend with more than a deadline means nothing here: mettle waits until the stack is whole",
-        );
-    } else {
-        out.refuse(path, "StatusCheck is not translated: mettle's checks are in expect of an experiment");
+    if kind == "StatusCheck" && fields.keys().any(|key| key == "statusCheck") {
+        return out
+            .refuse(path, "StatusCheck is not translated: mettle's checks are in expect of an experiment");
     }
+    if fields.get("deadline").is_some() {
+        out.note(path, "mettle waits until the stack is whole between two faults, not for a time");
+    } else {
+        out.refuse(path, format!("{kind} without a deadline has no end: take it out"));
+    }
+    fields.finish(out);
 }
 
 /// The chaos under its kind's own field.
