@@ -57,7 +57,9 @@ fn what_the_examples_become() {
             text.push_str(&yaml(&translation.rehearsal));
         }
         let mut say = |what: &str, remarks: &[Remark]| {
-            remarks.iter().for_each(|remark| drop(writeln!(text, "{what}: {}: {}", remark.path, remark.why)));
+            for remark in remarks {
+                let _ = writeln!(text, "{what}: {}: {}", remark.path, remark.why);
+            }
         };
         say("refused", &translation.refused);
         say("note", &translation.notes);
