@@ -51,6 +51,8 @@ pub enum Command {
     Run(RunArgs),
     /// Try faults one after another: whether each bites here, how fast, and whether anything is left
     Rehearse(RehearseArgs),
+    /// Print experiments of Chaos Mesh or Chaos Toolkit as a rehearsal; what cannot be translated is named on standard error
+    Translate(TranslateArgs),
     /// Print the rights that experiments need, as Roles for `kubectl apply`
     Rbac(RbacArgs),
     /// Undo what an interrupted run left behind
@@ -168,7 +170,7 @@ pub struct RunArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct RehearseArgs {
-    /// Rehearsal file
+    /// Rehearsal file; or an experiment of Chaos Mesh or Chaos Toolkit, when all of it can be translated
     #[arg(default_value = "experiments/rehearsals/catalogue.yaml")]
     pub file: PathBuf,
     /// Only these faults
@@ -186,8 +188,15 @@ pub struct RehearseArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct TranslateArgs {
+    /// Files of Chaos Mesh or Chaos Toolkit, YAML or JSON; their faults come one after another
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct RbacArgs {
-    /// Experiment, suite or rehearsal files
+    /// Experiment, suite or rehearsal files; or experiments of Chaos Mesh or Chaos Toolkit
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Bind the Roles to this service account

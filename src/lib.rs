@@ -9,6 +9,7 @@
 //! - [`cluster`] the Kubernetes API: read, wait, tunnel, and the one place that mutates.
 //! - [`promise`] what the manifests alone must state; pure.
 //! - [`fault`], [`check`], [`ledger`], [`report`] pure: data in, data out.
+//! - [`foreign`] pure: experiment files of other tools, as rehearsals of ours.
 //! - [`model`] the words all of them share.
 
 pub mod check;
@@ -18,6 +19,7 @@ pub mod command;
 pub mod component;
 pub mod exit;
 pub mod fault;
+pub mod foreign;
 pub mod ledger;
 pub mod load;
 pub mod model;

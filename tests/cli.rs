@@ -12,6 +12,8 @@ use assert_cmd::cargo::CommandCargoExt;
 mod catalogue;
 #[path = "cli/files.rs"]
 mod files;
+#[path = "cli/foreign.rs"]
+mod foreign;
 #[path = "cli/machine.rs"]
 mod machine;
 

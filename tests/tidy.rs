@@ -12,7 +12,7 @@ use mettle::model::{CheckKind, Component, FaultKind};
 mod source;
 
 /// Who may know whom. `*` marks what design and code differ in, with the reason beside it.
-const EDGES: [(&str, &[&str]); 19] = [
+const EDGES: [(&str, &[&str]); 20] = [
     ("main", &["cli", "command"]),
     ("lib", &[]),
     ("exit", &[]),
@@ -28,6 +28,7 @@ const EDGES: [(&str, &[&str]); 19] = [
             "cluster",
             "component",
             "fault",
+            "foreign",
             "load",
             "model",
             "promise",
@@ -51,6 +52,7 @@ const EDGES: [(&str, &[&str]); 19] = [
     ("provider", &["cluster", "model"]),
     ("cluster", &["model"]),
     ("fault", &["model"]),
+    ("foreign", &["model"]),
     ("check", &["model"]),
     ("promise", &["model"]),
     ("ledger", &["model"]),

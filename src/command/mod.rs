@@ -17,6 +17,7 @@ pub mod revert;
 pub mod run;
 pub mod session;
 pub mod status;
+pub mod translate;
 mod tree;
 pub mod up;
 pub mod verify;
@@ -153,6 +154,7 @@ async fn dispatch(cli: &Cli) -> CommandResult {
         Command::Node(args) => node::execute(global, args).await,
         Command::Plan(args) => plan::execute(global, args).await,
         Command::Rehearse(args) => rehearse::execute(global, args).await,
+        Command::Translate(args) => translate::execute(global, args),
         Command::Rbac(args) => rbac::execute(args),
         Command::Run(args) => run::execute(global, args).await,
         Command::Revert(args) => revert::execute(global, args).await,

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::cli::RbacArgs;
 use crate::command::files::{self, NamedBy, usage};
-use crate::command::{CommandResult, Failure};
+use crate::command::{CommandResult, Failure, translate};
 use crate::exit::Exit;
 use crate::fault::{Right, always, rights};
-use crate::model::{FaultKind, Rehearsal, read_text};
+use crate::model::{FaultKind, read_text};
 use crate::stack::NAMESPACE;
 
 pub fn execute(args: &RbacArgs) -> CommandResult {
@@ -33,8 +33,8 @@ pub fn execute(args: &RbacArgs) -> CommandResult {
 
 fn kinds_of(file: &Path) -> Result<Vec<FaultKind>, Failure> {
     let text = read_text(file).map_err(|error| usage(error, NamedBy::Caller))?;
-    if text.lines().any(|line| line.starts_with("rehearsal:")) {
-        let rehearsal = Rehearsal::read(file).map_err(|error| usage(error, NamedBy::Caller))?;
+    if text.lines().any(|line| line.starts_with("rehearsal:")) || translate::is_foreign(file, &text) {
+        let rehearsal = translate::rehearsal(file)?;
         return Ok(rehearsal.faults.iter().map(|fault| fault.kind).collect());
     }
     let loaded = files::load(std::slice::from_ref(&file.to_owned()))?;

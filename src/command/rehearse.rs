@@ -12,7 +12,7 @@ use crate::cli::{Global, RehearseArgs};
 use crate::command::files::{NamedBy, usage};
 use crate::command::run::refuse_residue;
 use crate::command::session::{self, Session};
-use crate::command::{CommandResult, Failure};
+use crate::command::{CommandResult, Failure, translate};
 use crate::exit::Exit;
 use crate::model::{FaultKind, Rehearsal, RehearsalRow, RunId, Scenario, Seed, Verdict};
 use crate::run::{LiveLoad, Load, LoadStart, Recorder, Rehearsing, RunClock, RunningLoad, Stop};
@@ -21,7 +21,7 @@ const LOAD_START_DEADLINE: Duration = Duration::from_secs(60);
 const LOAD_STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 pub async fn execute(global: &Global, args: &RehearseArgs) -> CommandResult {
-    let rehearsal = Rehearsal::read(&args.file).map_err(|error| usage(error, NamedBy::Caller))?;
+    let rehearsal = translate::rehearsal(&args.file)?;
     let wanted = wanted(args, &rehearsal)?;
     let session = session::open(global).await?;
     session.refuse_unreverted()?;

@@ -26,6 +26,14 @@ impl FileError {
     pub fn invalid(path: &Path, field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid { path: path.to_owned(), field: field.into(), message: message.into() }
     }
+
+    /// Something wrong with a field of a file that was read as `text`; with its line.
+    #[must_use]
+    pub fn at(path: &Path, text: &str, field: &str, message: &str) -> Self {
+        let line = line_of(text, field);
+        let (field, message) = (printable(field), printable(message));
+        Self::Parse { path: path.to_owned(), line, field, message }
+    }
 }
 
 /// Files larger than this are not ours.
@@ -62,11 +70,7 @@ pub fn read_yaml<T: DeserializeOwned>(path: &Path, problem: Problem<T>) -> Resul
     let text = read_text(path)?;
     let parsed = parse_yaml(path, &text)?;
     match problem(&parsed) {
-        Some((field, message)) => {
-            let line = line_of(&text, &field);
-            let (field, message) = (printable(&field), printable(&message));
-            Err(FileError::Parse { path: path.to_owned(), line, field, message })
-        }
+        Some((field, message)) => Err(FileError::at(path, &text, &field, &message)),
         None => Ok(parsed),
     }
 }

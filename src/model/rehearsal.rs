@@ -36,7 +36,9 @@ impl Rehearsal {
         read_yaml(path, Self::problem)
     }
 
-    fn problem(&self) -> Option<(String, String)> {
+    /// The first thing that cannot be meant: field path and sentence.
+    #[must_use]
+    pub fn problem(&self) -> Option<(String, String)> {
         if self.faults.is_empty() || self.faults.len() > FAULTS_MAX {
             return Some(("faults".to_owned(), format!("must list 1 to {FAULTS_MAX} faults")));
         }
