@@ -180,7 +180,7 @@ async fn attach(
     Ok(Attached { resume, task })
 }
 
-/// `{"event":"stopped","text":"3 of 3 …"}` → `stopped: 3 of 3 …`
+/// `{"event":"effect","text":"3 of 3 …"}` → `effect: 3 of 3 …`
 fn word(line: &str) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(line).ok()?;
     Some(format!("{}: {}", value["event"].as_str()?, value["text"].as_str()?))

@@ -181,7 +181,7 @@ faults: [{ kind: pod-kill, target: { component: backend } }]
 phases: { fault: 8, recoveryMax: 60 }
 expect:
   - { check: error-rate, window: fault, maxPercent: 0.1 }
-  - { check: latency, window: fault, quantile: 0.99, maxMs: 700 }";
+  - { check: latency, window: fault, quantile: 0.99, maxMs: 300 }";
     let (exit, report) = run(cluster, files, "single", &files.experiment("single", rest));
     assert_eq!((exit, report["verdict"].as_str()), (Some(1), Some("fail")), "{report:#}");
     bounds(promised.0.trim(), promised.1.trim());
@@ -219,7 +219,7 @@ expect: [{ check: replicas-restored, maxSeconds: 200 }]";
         ("killed-early", node_kill, "\"warm\""),
         ("killed-intended", pause, "change-intended"),
         ("killed-applied", node_kill, "change-applied"),
-        ("killed-later", pause, "\"stopped"),
+        ("killed-later", pause, "\"effect: "),
     ] {
         healthy(cluster);
         let (experiment, out) = (files.experiment(name, rest), files.out(name));
