@@ -18,6 +18,8 @@ use crate::model::{FaultKind, Rehearsal, RehearsalRow, RunId, Scenario, Seed, Ve
 use crate::run::{LiveLoad, Load, LoadStart, Recorder, Rehearsing, RunClock, RunningLoad, Stop};
 
 const LOAD_START_DEADLINE: Duration = Duration::from_secs(60);
+/// How the directory of a rehearsal's traffic ends.
+pub(super) const LOAD_FILES: &str = "-load";
 const LOAD_STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 pub async fn execute(global: &Global, args: &RehearseArgs) -> CommandResult {
@@ -85,7 +87,7 @@ async fn start_load(
     let Some(scenario) = &rehearsal.scenario else { return Ok(None) };
     let path = args.file.parent().unwrap_or(Path::new(".")).join(scenario);
     let scenario = Scenario::read(&path).map_err(|error| usage(error, NamedBy::Experiment))?;
-    let out = session.journals.join(format!("{run}-load"));
+    let out = session.journals.join(format!("{run}{LOAD_FILES}"));
     fs::create_dir_all(&out).map_err(|error| Failure::new(Exit::SetUp, error))?;
     let recorder = Recorder::in_memory(RunClock::start());
     let start = LoadStart {

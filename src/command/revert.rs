@@ -23,6 +23,7 @@ pub async fn execute(global: &Global, args: &RevertArgs) -> CommandResult {
     for journal in &journals {
         open += revert_one(&world, journal).await?;
     }
+    sweep(&session.journals);
     let residue = world.residue().await.map_err(|error| Failure::new(Exit::SetUp, error))?;
     if global.json {
         println!("{}", serde_json::json!({ "journals": journals.len(), "open": open, "residue": residue }));
@@ -33,6 +34,16 @@ pub async fn execute(global: &Global, args: &RevertArgs) -> CommandResult {
         }
     }
     Ok(if open == 0 && residue.is_empty() { Exit::Pass } else { Exit::RevertIncomplete })
+}
+
+/// Files of the traffic of rehearsals that were killed: nobody reads them.
+fn sweep(journals: &Path) {
+    for entry in std::fs::read_dir(journals).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() && path.to_string_lossy().ends_with(super::rehearse::LOAD_FILES) {
+            let _ = std::fs::remove_dir_all(path);
+        }
+    }
 }
 
 /// How many changes stay open.

@@ -1,5 +1,6 @@
 //! Faults on a real stack: each bites and is gone afterwards, and whatever kills the harness or the agent, nothing is left.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -77,8 +78,9 @@ fn a_killed_harness_or_agent_leaves_nothing(cluster: &Cluster) {
 }
 
 fn killed(cluster: &Cluster, kind: &str, moment: Moment) {
+    let earlier = journals(cluster);
     let mut harness = start(cluster, kind);
-    reach(cluster, &mut harness, kind, moment);
+    reach(cluster, &mut harness, &earlier, kind, moment);
     harness.kill().expect("kill -9");
     harness.wait().expect("an end");
     if WITH_AGENTS.contains(&kind) && moment == Moment::Later {
@@ -93,8 +95,9 @@ fn killed(cluster: &Cluster, kind: &str, moment: Moment) {
 
 /// An agent that is killed cannot undo; the harness sees to it, or the next agent, or the pod's end.
 fn agent_killed(cluster: &Cluster, kind: &str) {
+    let earlier = journals(cluster);
     let mut harness = start(cluster, kind);
-    reach(cluster, &mut harness, kind, Moment::Later);
+    reach(cluster, &mut harness, &earlier, kind, Moment::Later);
     for pid in living_agents() {
         let _ = Command::new("kill").args(["-9", &pid]).output();
     }
@@ -119,28 +122,34 @@ fn start(cluster: &Cluster, kind: &str) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("mettle")
 }
 
-/// Waits until the journal says that it is so far.
-fn reach(cluster: &Cluster, harness: &mut Child, kind: &str, moment: Moment) {
+/// Waits until the journal of this rehearsal, and of none before it, says that it is so far.
+fn reach(cluster: &Cluster, harness: &mut Child, earlier: &BTreeSet<PathBuf>, kind: &str, moment: Moment) {
     let word = if moment == Moment::Intended { "\"entry\":\"intended\"" } else { "\"entry\":\"applied\"" };
     let mut ended = false;
     until(&format!("{kind}: {moment:?}"), Duration::from_secs(180), || {
         ended = harness.try_wait().expect("its state").is_some();
-        ended || journals(cluster).contains(word)
+        let own = journals(cluster).difference(earlier).next().cloned();
+        let said = own.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        ended || said.contains(word)
     });
     assert!(!ended, "{kind}: the rehearsal ended before {moment:?}");
     if moment == Moment::Later {
         std::thread::sleep(Duration::from_millis(700));
+        if WITH_AGENTS.contains(&kind) {
+            assert!(!living_agents().is_empty(), "{kind}: no agent lives");
+        }
     }
 }
 
-fn journals(cluster: &Cluster) -> String {
+fn journals(cluster: &Cluster) -> BTreeSet<PathBuf> {
     let home = std::env::var("HOME").unwrap_or_else(|_| "/root".to_owned());
     let state = std::env::var("XDG_STATE_HOME").unwrap_or_else(|_| format!("{home}/.local/state"));
     let directory = PathBuf::from(state).join("mettle/journals").join(format!("local-{}", cluster.name));
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let files =
-        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "jsonl"));
-    files.filter_map(|path| std::fs::read_to_string(path).ok()).collect()
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
+        .collect()
 }
 
 /// Processes of agents on this machine, by their command.
