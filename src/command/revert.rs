@@ -1,17 +1,21 @@
 //! `mettle revert`: undoes what an interrupted run left behind.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::cli::{Global, RevertArgs};
-use crate::command::{CommandResult, Failure, session};
+use crate::command::{CommandResult, Failure, provider_failure, session};
 use crate::exit::Exit;
-use crate::run::{Journal, LiveWorld, Recorder, RunClock, World, find_unreverted, revert_all};
+use crate::model::Undo;
+use crate::provider;
+use crate::run::{Journal, LiveWorld, Recorder, RunClock, World, find_unreverted, open_changes, revert_all};
 
 pub async fn execute(global: &Global, args: &RevertArgs) -> CommandResult {
     if let Some(journal) = args.journal.as_ref().filter(|journal| !journal.is_file()) {
         let error = anyhow::anyhow!("there is no journal {}", journal.display());
         return Err(Failure::new(Exit::Usage, error).hint("without --journal every open journal is reverted"));
     }
+    resume_servers(global).await?;
     let session = session::open(global).await?;
     let set_up = |error: crate::run::JournalError| Failure::new(Exit::SetUp, error);
     let journals = match &args.journal {
@@ -34,6 +38,30 @@ pub async fn execute(global: &Global, args: &RevertArgs) -> CommandResult {
         }
     }
     Ok(if open == 0 && residue.is_empty() { Exit::Pass } else { Exit::RevertIncomplete })
+}
+
+/// A run that died may have left the API server stopped: it is resumed before anybody asks it anything. What was stopped
+/// stays open in the journal, and is reverted with the rest.
+async fn resume_servers(global: &Global) -> Result<(), Failure> {
+    let set_up = |error: crate::run::JournalError| Failure::new(Exit::SetUp, error);
+    let mut parts = BTreeSet::new();
+    for journal in find_unreverted(&session::journals_of(global)).map_err(set_up)? {
+        let open = open_changes(&journal).map_err(set_up)?.into_iter();
+        parts.extend(open.filter_map(|change| match change.undo {
+            Undo::ResumeControlPlane { part } => Some(part),
+            _ => None,
+        }));
+    }
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let (kind, name) = (global.cluster, global.name.clone());
+    let resumed = tokio::task::spawn_blocking(move || {
+        let handle = provider::open(kind, &name)?;
+        parts.into_iter().try_for_each(|part| provider::power::resume(&handle, part))
+    });
+    let resumed = resumed.await.map_err(|error| Failure::new(Exit::Internal, error))?;
+    resumed.map_err(provider_failure)
 }
 
 /// Files of the traffic of rehearsals that were killed: nobody reads them.

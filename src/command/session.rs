@@ -71,6 +71,11 @@ pub fn kind_name(kind: ProviderKind) -> &'static str {
     }
 }
 
+/// The journals of a cluster that nobody has opened.
+pub fn journals_of(global: &Global) -> PathBuf {
+    journals_directory(&format!("{}/{}", kind_name(global.cluster), global.name))
+}
+
 /// Outside every run's directory: an interrupted run's journal must be found whatever `--out` it had.
 fn journals_directory(label: &str) -> PathBuf {
     provider::host::state_dir().join("journals").join(label.replace('/', "-"))
