@@ -124,17 +124,22 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn tables() -> Result<Vec<String>, String> {
-    let listed = nft(&["-j", "list", "tables", "inet"], "")?;
-    let value: serde_json::Value = serde_json::from_str(&listed)
-        .map_err(|error| format!("nft said something else than JSON: {error}"))?;
-    let objects = value["nftables"].as_array().ok_or("nft listed nothing")?;
+    let objects = objects(&nft(&["-j", "list", "tables", "inet"], "")?)?;
     Ok(objects.iter().filter_map(|object| object["table"]["name"].as_str().map(str::to_owned)).collect())
 }
 
-fn parse_counters(listed: &str) -> Result<BTreeMap<String, u64>, String> {
-    let value: serde_json::Value = serde_json::from_str(listed)
+/// What `nft -j list` printed, one by one.
+fn objects(listed: &str) -> Result<Vec<serde_json::Value>, String> {
+    let mut value: serde_json::Value = serde_json::from_str(listed)
         .map_err(|error| format!("nft said something else than JSON: {error}"))?;
-    let objects = value["nftables"].as_array().ok_or("nft listed nothing")?;
+    match value["nftables"].take() {
+        serde_json::Value::Array(objects) => Ok(objects),
+        _ => Err("nft listed nothing".to_owned()),
+    }
+}
+
+fn parse_counters(listed: &str) -> Result<BTreeMap<String, u64>, String> {
+    let objects = objects(listed)?;
     let counters = objects.iter().map(|object| &object["counter"]);
     Ok(counters
         .filter_map(|one| Some((one["name"].as_str()?.to_owned(), one["packets"].as_u64()?)))

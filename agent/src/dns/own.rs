@@ -6,14 +6,13 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::message::Code;
 use super::serve::Server;
 use super::work::Mode;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Beyond what `slow` adds: no answer.
 const PATIENCE: Duration = Duration::from_millis(1500);
-const NO_SUCH_NAME: u8 = 3;
-const REFUSED: u8 = 5;
 const ID: u16 = 0x6d65;
 
 /// A name that the resolver of every cluster knows.
@@ -29,11 +28,15 @@ pub struct Met {
 }
 
 impl Met {
+    /// The answer's code; absent: no answer.
+    fn code(&self) -> Option<u8> {
+        self.answer.as_ref().and_then(|answer| answer.get(3)).map(|flags| flags & 0xf)
+    }
+
     pub fn is_effect(&self, mode: Mode, delay_ms: u64, wrong: Option<Ipv4Addr>) -> bool {
-        let code = self.answer.as_ref().and_then(|answer| answer.get(3)).map(|flags| flags & 0xf);
         match mode {
-            Mode::Nxdomain => code == Some(NO_SUCH_NAME),
-            Mode::Refuse => code == Some(REFUSED),
+            Mode::Nxdomain => self.code() == Some(Code::NoSuchName as u8),
+            Mode::Refuse => self.code() == Some(Code::Refused as u8),
             Mode::Drop => self.answer.is_none(),
             Mode::Slow => self.answer.is_some() && self.after_ms >= u128::from(delay_ms),
             Mode::Wrong => match (&self.answer, wrong) {
@@ -44,8 +47,7 @@ impl Met {
     }
 
     pub fn describe(&self) -> String {
-        let code = self.answer.as_ref().and_then(|answer| answer.get(3)).map(|flags| flags & 0xf);
-        match code {
+        match self.code() {
             Some(code) => format!("our own for {:?} got code {code} after {} ms", self.name, self.after_ms),
             None => format!("our own for {:?} got no answer within {} ms", self.name, self.after_ms),
         }
