@@ -13,7 +13,7 @@ OUT ?= out
 # Another checkout took the directory over while we were at work: what it built is not what we test.
 OURS := @[ "$$(cat $(CARGO_TARGET_DIR)/.checkout)" = "$(CURDIR)" ] || { echo "test: another checkout builds in $(CARGO_TARGET_DIR); wait for it, or set CARGO_TARGET_DIR" >&2; exit 4; }
 
-.PHONY: run test bootstrap lint rules cached unit e2e down
+.PHONY: run test bootstrap lint rules cached unit e2e sabotage down
 
 ## real Kubernetes, the stack, load, faults, a verdict, a report in $(OUT)
 run: bootstrap
@@ -52,6 +52,11 @@ e2e:
 	cargo test --locked --workspace --test netpol -- --ignored --test-threads=1
 	cargo test --locked --workspace --test net -- --ignored --test-threads=1
 	cargo test --locked --workspace --test e2e -- --ignored --test-threads=1 --nocapture
+
+## the stack is made weak on purpose, again and again, and the right check has to fail (most of an hour; not part of `test`)
+sabotage: bootstrap cached
+	$(OURS)
+	cargo test --locked --workspace --test sabotage -- --ignored --nocapture
 
 ## take the cluster of `make run` down
 down:

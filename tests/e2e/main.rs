@@ -6,5 +6,11 @@ mod harness;
 mod local;
 mod machine;
 mod overlays;
+#[path = "../sabotage/sabotage.rs"]
+// the suite of that name reads more of it
+#[allow(dead_code)]
+mod sabotage;
 mod stack;
+#[path = "../sabotage/steps.rs"]
+mod steps;
 mod whole;

@@ -7,83 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::harness::{Cluster, text};
-
-const NAMESPACE: &str = "ai-platform";
-
-/// A row of `mettle verify`, and how to make it fail: kubectl's words to break, and to mend (none: `up` does).
-struct Break {
-    row: &'static str,
-    breaks: &'static str,
-    mends: &'static str,
-}
-
-/// Told apart by reading alone.
-const BREAKS: [Break; 9] = [
-    Break {
-        row: "every service has endpoints",
-        breaks: r#"patch service ai-platform-alertmanager -p {"spec":{"selector":{"broken":"yes"}}}"#,
-        mends: r#"patch service ai-platform-alertmanager -p {"spec":{"selector":{"broken":null}}}"#,
-    },
-    Break {
-        row: "every autoscaler acts",
-        breaks: "scale deployment/ai-platform-model --replicas=0",
-        mends: "scale deployment/ai-platform-model --replicas=2",
-    },
-    Break {
-        row: "every component of the guide runs",
-        breaks: "scale deployment/ai-platform-edge-shield --replicas=0",
-        mends: "scale deployment/ai-platform-edge-shield --replicas=2",
-    },
-    Break {
-        row: "the mesh's objects fit together",
-        breaks: r#"patch destinationrule ai-platform-auth --type=merge -p {"spec":{"host":"nobody"}}"#,
-        mends: r#"patch destinationrule ai-platform-auth --type=merge -p {"spec":{"host":"ai-platform-auth.ai-platform.svc.cluster.local"}}"#,
-    },
-    Break {
-        row: "every service account may do what its table says, and no more",
-        breaks: "create rolebinding too-much --clusterrole=view --serviceaccount=ai-platform:ai-platform-backend",
-        mends: "delete rolebinding too-much",
-    },
-    Break {
-        row: "redis: nodes that evict the least recently used of all keys",
-        breaks: "exec ai-platform-redis-0 -- redis-cli config set maxmemory-policy noeviction",
-        mends: "exec ai-platform-redis-0 -- redis-cli config set maxmemory-policy allkeys-lru",
-    },
-    Break {
-        row: "redis: every node has the promised maxmemory",
-        breaks: "exec ai-platform-redis-1 -- redis-cli config set maxmemory 0",
-        mends: "exec ai-platform-redis-1 -- redis-cli config set maxmemory 96mb",
-    },
-    Break {
-        row: "plain text at the door is sent to TLS",
-        breaks: r#"patch gateway.networking.istio.io ai-platform-gateway --type=json -p [{"op":"replace","path":"/spec/servers/0/tls/httpsRedirect","value":false}]"#,
-        mends: r#"patch gateway.networking.istio.io ai-platform-gateway --type=json -p [{"op":"replace","path":"/spec/servers/0/tls/httpsRedirect","value":true}]"#,
-    },
-    Break {
-        row: "kafka: partitions that lack a replica or a leader",
-        breaks: "scale statefulset/ai-platform-kafka --replicas=2",
-        mends: "scale statefulset/ai-platform-kafka --replicas=3",
-    },
-];
-
-/// Told apart by use.
-const DEEP_BREAKS: [Break; 3] = [
-    Break {
-        row: "plain text to a STRICT service is refused",
-        breaks: r#"patch peerauthentication ai-platform-inference --type=merge -p {"spec":{"mtls":{"mode":"PERMISSIVE"}}}"#,
-        mends: r#"patch peerauthentication ai-platform-inference --type=merge -p {"spec":{"mtls":{"mode":"STRICT"}}}"#,
-    },
-    Break {
-        row: "only whom a policy names gets through",
-        breaks: r#"patch networkpolicy ai-platform-redis --type=json -p [{"op":"add","path":"/spec/ingress/-","value":{}}]"#,
-        mends: "",
-    },
-    Break {
-        row: "one journey is one trace through every component",
-        breaks: r#"patch telemetry ai-platform --type=merge -p {"spec":{"tracing":[{"disableSpanReporting":true}]}}"#,
-        mends: "",
-    },
-];
+use crate::sabotage::{self, By, Sabotage};
+use crate::steps;
 
 #[test]
 #[ignore = "needs root and minutes: `make test` runs it"]
@@ -105,8 +30,8 @@ fn every_promise_holds_and_is_seen_to_fail_when_it_is_broken() {
     let deep = verify(&cluster, &["--deep"]);
     assert!(bad(&deep).is_empty(), "{:#?}", bad(&deep));
 
-    break_and_mend(&cluster, &BREAKS, &[]);
-    break_and_mend(&cluster, &DEEP_BREAKS, &["--deep"]);
+    break_and_mend(&cluster, By::Verify, &[]);
+    break_and_mend(&cluster, By::VerifyDeep, &["--deep"]);
     // `up` puts back what it is in charge of.
     cluster.mettle(&["up"]);
     settled(&cluster, "after");
@@ -163,24 +88,21 @@ fn settled(cluster: &Cluster, when: &str) {
 }
 
 /// All at once: each is another object, and each has a row of its own.
-fn break_and_mend(cluster: &Cluster, breaks: &[Break], args: &[&str]) {
-    let run = |line: &str| {
-        if !line.is_empty() {
-            let words: Vec<&str> = ["-n", NAMESPACE].into_iter().chain(line.split_whitespace()).collect();
-            cluster.kubectl(&words);
-        }
-    };
-    breaks.iter().for_each(|one| run(one.breaks));
+fn break_and_mend(cluster: &Cluster, by: By, args: &[&str]) {
+    let mut breaks = sabotage::all();
+    breaks.retain(|one| one.seen.by == by);
+    assert!(!breaks.is_empty());
+    breaks.iter().for_each(|one| steps::run(cluster, &one.breaks));
     let mut last = Vec::new();
-    let unseen = |rows: &[Value]| -> Vec<&'static str> {
-        let failed = |row: &str| rows.iter().any(|one| one["check"] == row && one["verdict"] == "fail");
-        breaks.iter().map(|one| one.row).filter(|row| !failed(row)).collect()
+    let unseen = |rows: &[Value]| -> Vec<String> {
+        let seen = |one: &&Sabotage| rows.iter().any(|row| one.seen.is(row));
+        breaks.iter().filter(|one| !seen(one)).map(|one| one.sabotage.clone()).collect()
     };
     // Proxies, scrapes and controllers take their time to follow.
     let seen = within(Duration::from_secs(240), || {
         last = verify(cluster, args);
         unseen(&last).is_empty()
     });
-    breaks.iter().for_each(|one| run(one.mends));
+    breaks.iter().rev().for_each(|one| steps::mend(cluster, one));
     assert!(seen, "broken, and not seen: {:?}\n{:#?}", unseen(&last), bad(&last));
 }
