@@ -100,7 +100,9 @@ async fn promises(session: &Session) -> Result<Vec<Row>, Failure> {
     let own = if session.handle.kind == ProviderKind::Local { "local" } else { "kind" };
     let kubectl = session.kubectl().await;
     let claims = claims()?;
-    let mut rows = Vec::new();
+    let own_path = files::home().join("stack/overlays").join(own);
+    let drift = stack::drift(&session.client, &kubectl, &own_path).await.map_err(set_up)?;
+    let mut rows = vec![as_stated(own, &drift)];
     for (overlay, profile) in [(own, Profile::Every), ("full", Profile::Full)] {
         let path = files::home().join("stack/overlays").join(overlay);
         let objects = stack::kustomize(&kubectl, &path).await.map_err(set_up)?;
@@ -113,6 +115,21 @@ async fn promises(session: &Session) -> Result<Vec<Row>, Failure> {
         }
     }
     Ok(rows)
+}
+
+/// What the manifests state is worth what stands: so they are compared.
+fn as_stated(overlay: &str, drift: &stack::Drift) -> Row {
+    let check = format!("the stack stands as overlay {overlay} states");
+    let finding = match drift.lines.first() {
+        _ if drift.objects == 0 => Finding::new(check, Verdict::Inconclusive, "there is nothing to compare"),
+        None => Finding::new(check, Verdict::Pass, format!("{} objects", drift.objects)),
+        Some(first) => {
+            let more = drift.lines.len() - 1;
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            Finding::new(check, Verdict::Fail, format!("{first}{more}")).with_evidence(drift.lines.clone())
+        }
+    };
+    Row::new(Section::Pods, &["D4"], finding)
 }
 
 fn claims() -> Result<Vec<Claim>, Failure> {

@@ -3,6 +3,7 @@
 mod absent;
 mod apply;
 mod certificate;
+mod drift;
 mod ownership;
 mod parts;
 mod ready;
@@ -11,6 +12,7 @@ mod secret;
 mod up;
 
 pub use absent::not_run_here;
+pub use drift::{Drift, drift};
 pub use ownership::Removal;
 pub use parts::{Parts, images, inventory};
 pub use ready::{Row, rows};

@@ -106,7 +106,7 @@ fn finish(
 }
 
 /// Every `localhost/mettle/NAME:dev`, wherever it stands: the sidecar's image is inside the injector's template.
-fn set_images(value: &mut Value, images: &Images) -> Result<(), RenderError> {
+pub(super) fn set_images(value: &mut Value, images: &Images) -> Result<(), RenderError> {
     match value {
         Value::String(text) if text.contains(PREFIX) => {
             for name in image_names(&text.clone()) {

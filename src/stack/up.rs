@@ -143,7 +143,7 @@ async fn await_established(client: &Client, definitions: &[DynamicObject]) -> Re
     Ok(())
 }
 
-const HARNESS_POLICY: &str = "harness-access";
+pub(super) const HARNESS_POLICY: &str = "harness-access";
 
 /// The overlay's policy names a block that stands for this machine's own addresses on the cluster's network.
 fn let_harness_in(object: &mut DynamicObject, addresses: &[IpAddr]) {
