@@ -169,14 +169,6 @@ impl Ran<'_> {
             hook: None,
         };
         let view = live::follow(&experiment.name, recorder.subscribe());
-        let deadline = Settings::deadline(experiment);
-        let timer = tokio::spawn({
-            let stop = self.stop.clone();
-            async move {
-                tokio::time::sleep(deadline).await;
-                stop.request(format!("the experiment's deadline of {} s has passed", deadline.as_secs()));
-            }
-        });
         let report = run_experiment(Context {
             world: self.world,
             load: self.load,
@@ -189,7 +181,6 @@ impl Ran<'_> {
             recorder: &recorder,
         })
         .await;
-        timer.abort();
         view.abort();
         if let Some(problem) = recorder.finish() {
             eprintln!("mettle: {problem}");
