@@ -263,6 +263,19 @@ async fn a_broken_stop_condition_reverts_and_never_passes() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_deadline_of_its_own_ends_a_run() {
+    let mut experiment = kill_node();
+    experiment.limits.deadline_seconds = Some(12);
+    let stage = Stage::new(experiment, Behaviour::default());
+    let ran = stage.run().await;
+    let reason = "the experiment's deadline of 12 s has passed".to_owned();
+    assert_eq!(ran.report.outcome, RunOutcome::Stopped(reason));
+    assert!(was_injected(&ran) && ran.report.verdict != Pass);
+    assert!(matches!(ran.exit, Exit::Inconclusive | Exit::Fail), "{:?}", ran.exit);
+    assert_restored(&stage, &ran);
+}
+
 fn phase_of(event: &mettle::model::Event) -> Option<Phase> {
     match event.fact {
         Fact::PhaseStarted { phase } => Some(phase),
@@ -370,9 +383,12 @@ async fn what_goes_too_far_is_refused_before_the_first_change() {
     too_many.limits.pods = 2;
     let mut no_node = kill_node();
     no_node.limits.nodes = 0;
+    let mut elsewhere = kill_backend();
+    elsewhere.limits.namespaces = vec!["shop".to_owned()];
     for (experiment, behaviour, says) in [
         (too_many, Behaviour::default(), "it would hit 3 pods, limits.pods is 2"),
         (no_node, Behaviour::default(), "it would hit 1 nodes, limits.nodes is 0"),
+        (elsewhere, Behaviour::default(), "it would hit namespace ai-platform, limits.namespaces is shop"),
         (kill_backend(), Behaviour { labelled: false, ..Behaviour::default() }, "does not carry the label"),
     ] {
         let stage = Stage::new(experiment, behaviour);

@@ -44,7 +44,7 @@ pub async fn execute(global: &Global, args: &RehearseArgs) -> CommandResult {
                 stop: &stop,
                 run: &RunId(format!("{run}n{}", rows.len())),
                 seed: seed.derive(&format!("round/{round}")),
-                limits: rehearsal.limits,
+                limits: rehearsal.limits.clone(),
                 cluster: &session.label,
                 journals: &session.journals,
                 hook: None,

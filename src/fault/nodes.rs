@@ -52,9 +52,10 @@ fn changes_of(spec: &FaultSpec, snapshot: &Snapshot, node: &str, target: Target)
     changes
 }
 
-/// Every pod that a drain evicts: those of DaemonSets stay, those of protected namespaces are not ours.
+/// Every pod that a drain evicts: those of DaemonSets stay, and so do those that are protected.
 fn evictions(snapshot: &Snapshot, node: &str, target: &Target) -> Vec<PlannedChange> {
-    let on_node = snapshot.pods.iter().filter(|pod| pod.node.as_deref() == Some(node) && !pod.terminating);
+    let on_node = snapshot.pods.iter().filter(|pod| pod.node.as_deref() == Some(node));
+    let on_node = on_node.filter(|pod| !pod.terminating && !pod.is_protected());
     let evicted = on_node.filter_map(|pod| {
         let controller = pod.controller.clone()?;
         if controller.starts_with("DaemonSet/") || controller.starts_with("Job/") {

@@ -291,7 +291,8 @@ impl Experiment {
         let stops = self.stop_when.iter().enumerate();
         let stops =
             stops.filter_map(|(i, stop)| stop.problem().map(|(f, m)| (format!("stopWhen[{i}].{f}"), m)));
-        faults.chain(checks).chain(stops).next()
+        let limits = self.limits.problem().map(|(f, m)| (format!("limits.{f}"), m));
+        limits.into_iter().chain(faults).chain(checks).chain(stops).next()
     }
 }
 

@@ -351,6 +351,7 @@ impl Settings {
         };
         let repeated = experiment.faults.iter().map(later).max().unwrap_or(0);
         let fault = window_seconds(experiment) + repeated;
-        seconds(phases.warm + phases.baseline + fault + phases.recovery_max) + SLACK
+        let whole = seconds(phases.warm + phases.baseline + fault + phases.recovery_max) + SLACK;
+        experiment.limits.deadline_seconds.map_or(whole, |limit| whole.min(seconds(limit)))
     }
 }

@@ -37,12 +37,12 @@ pub fn resolve(
     for index in 0..experiment.faults.len() {
         faults.push(resolve_one(experiment, run, seed, snapshot, index)?);
     }
-    fault::guard(&faults, experiment.limits, snapshot)?;
+    fault::guard(&faults, &experiment.limits, snapshot)?;
     Ok(Plan {
         run: run.clone(),
         seed,
         experiment: experiment.name.clone(),
-        limits: experiment.limits,
+        limits: experiment.limits.clone(),
         faults,
     })
 }

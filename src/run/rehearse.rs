@@ -133,7 +133,7 @@ impl<W: World> Rehearsing<'_, W> {
         let planned =
             resolve_fault(self.run, seed, spec, &snapshot, index).map_err(|error| error.to_string())?;
         row.targets = planned.changes.iter().map(|change| change.target.object.clone()).collect();
-        fault::guard(std::slice::from_ref(&planned), self.limits, &snapshot)
+        fault::guard(std::slice::from_ref(&planned), &self.limits, &snapshot)
             .map_err(|error| error.to_string())?;
         let (decided, since_ms) = (Instant::now(), recorder.clock().now_ms());
         let injected = inject(&**self.world, journal, recorder, &planned, &snapshot).await;

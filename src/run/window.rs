@@ -154,7 +154,7 @@ impl<W: World> FaultWindow<W> {
         let mut all: Vec<PlannedFault> =
             self.injected.with(|injected| injected.iter().map(|injected| injected.fault.clone()).collect());
         all.push(fault.clone());
-        fault::guard(&all, self.experiment.limits, &snapshot)?;
+        fault::guard(&all, &self.experiment.limits, &snapshot)?;
         let injected_ms = self.recorder.clock().now_ms();
         let begun = Injected { fault: fault.clone(), injected_ms, reverted_ms: None, sequences: Vec::new() };
         self.injected.with(|injected| injected.push(begun));
