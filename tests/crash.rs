@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use fake::{Behaviour, FakeWorld, Points, SETTLE, Stage, Trip, equal_but_for_replaced, object_before, small};
 use mettle::exit::Exit;
-use mettle::model::{Change, Experiment, FaultKind, On, RunOutcome};
+use mettle::model::{Change, Experiment, FaultKind, On, OnConflict, RunOutcome};
 use mettle::run::{
     Entry, Hook, Journal, Recorder, Reverted, RunClock, World, find_unreverted, open_changes, revert_all,
 };
@@ -60,9 +60,13 @@ fn run(stage: &Stage) -> bool {
 }
 
 async fn revert(world: &FakeWorld, journal: &Path) -> Reverted {
+    revert_with(world, journal, OnConflict::Tell).await
+}
+
+async fn revert_with(world: &FakeWorld, journal: &Path, on_conflict: OnConflict) -> Reverted {
     let mut journal = Journal::open(journal, None).expect("it can be opened");
     let recorder = Recorder::in_memory(RunClock::start());
-    revert_all(world, &mut journal, &recorder).await.expect("it can be read")
+    revert_all(world, &mut journal, &recorder, on_conflict).await.expect("it can be read")
 }
 
 /// What `mettle revert` does, and whether the cluster is what it was before the run; how many were undone.
@@ -216,6 +220,44 @@ fn every_fault_is_reverted_wherever_the_run_dies() {
         let changes = whole.world.points().count("apply:after");
         assert!(changes > 0, "{} changed nothing", kind.as_str());
         kill_everywhere(&experiment, changes);
+    }
+}
+
+/// Somebody scales what we scaled, while our harness is dead: only a person may decide whose word counts.
+#[test]
+fn a_conflict_stays_open_until_a_person_decides() {
+    for (decision, replicas, says) in [
+        (OnConflict::Overwrite, 3, "forced: /spec/replicas was 7, and is 3 again"),
+        (OnConflict::Accept, 7, "abandoned: /spec/replicas is no longer 0"),
+    ] {
+        let experiment = one(FaultKind::ScaleDown);
+        let whole = Stage::new(experiment.clone(), Behaviour::default());
+        assert!(!run(&whole));
+        let names = whole.world.points().passed();
+        let at = names.iter().position(|name| name == "journal:applied").expect("it was applied") + 1;
+        let stage = Stage::with_points(experiment, Behaviour::default(), Points::new(Trip::KillAt(at)));
+        assert!(run(&stage));
+        runtime().block_on(async {
+            let world = stage.world.attach();
+            world.with(|state| {
+                state.objects.values_mut().for_each(|object| object["spec"]["replicas"] = json!(7));
+            });
+            for _ in 0..2 {
+                let told = revert(&world, &stage.journal).await;
+                assert!(told.undone.is_empty() && told.open.len() == 1 && told.has_conflict(), "{told:?}");
+            }
+            assert_eq!(world.residue().await.expect("it answers").len(), 1);
+            let decided = revert_with(&world, &stage.journal, decision).await;
+            assert_eq!((decided.undone, decided.open.len()), (vec![says.to_owned()], 0));
+            assert_eq!(revert(&world, &stage.journal).await, Reverted::default());
+            assert!(world.residue().await.expect("it answers").is_empty());
+            world.with(|state| {
+                for object in state.objects.values() {
+                    assert_eq!(object["spec"]["replicas"], replicas);
+                    assert!(object["metadata"].get("annotations").is_none(), "{object}");
+                }
+            });
+        });
     }
 }
 

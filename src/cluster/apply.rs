@@ -14,7 +14,7 @@ use super::agent::{self, Attached};
 use super::power::Power;
 use super::read::{node_info, pod_info};
 use super::{ClusterError, command, look, object, poll_until};
-use crate::model::{Change, Look, NodeHow, PodInfo, PodRef, Undo};
+use crate::model::{Change, Look, NodeHow, OnConflict, PodInfo, PodRef, Undo};
 
 const REPLACED_DEADLINE: Duration = Duration::from_secs(150);
 const READY_DEADLINE: Duration = Duration::from_secs(150);
@@ -163,7 +163,7 @@ impl Applier {
     ///
     /// # Errors
     /// When it is not undone within its deadline.
-    pub async fn undo(&self, undo: &Undo) -> Result<Applied, ClusterError> {
+    pub async fn undo(&self, undo: &Undo, on_conflict: OnConflict) -> Result<Applied, ClusterError> {
         match undo {
             Undo::AwaitReplaced { pod, controller } => self.await_replaced(pod, controller).await,
             Undo::AwaitReady { pod, agent: by } => {
@@ -194,9 +194,9 @@ impl Applier {
                     agent::Ended::Well(said) | agent::Ended::Killed(said) => Ok(Applied::Done(said)),
                 }
             }
-            Undo::Restore { object } => object::restore(&self.client, object).await,
+            Undo::Restore { object } => object::restore(&self.client, object, on_conflict).await,
             Undo::AwaitRollout { object } => object::settle(&self.client, object).await,
-            Undo::Delete { object } => object::delete(&self.client, object).await,
+            Undo::Delete { object } => object::delete(&self.client, object, on_conflict).await,
             Undo::Exec { command } => {
                 if !command::is_there(&self.client, command).await? {
                     return Ok(Applied::AlreadyClean(format!(

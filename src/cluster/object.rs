@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::read::{deployment_info, pod_info, set_info};
 use super::{Applied, ClusterError, poll_until};
-use crate::model::{self, Edit, ObjectRef, Restored, TOUCHED_LABEL, WorkloadInfo};
+use crate::model::{self, Edit, ObjectRef, OnConflict, Restored, TOUCHED_LABEL, WorkloadInfo};
 
 /// Somebody else writes at the same moment: so often it is tried again.
 const TRIES: u32 = 8;
@@ -95,23 +95,32 @@ pub async fn edit(client: &Client, object: &ObjectRef, edits: &[Edit]) -> Result
 }
 
 /// Puts the fields back that the object says were edited; waits until a workload's pods are as they should be.
-pub async fn restore(client: &Client, object: &ObjectRef) -> Result<Applied, ClusterError> {
+pub async fn restore(
+    client: &Client,
+    object: &ObjectRef,
+    on_conflict: OnConflict,
+) -> Result<Applied, ClusterError> {
     let what = format!("restore {object}");
     let restored = rewrite(client, object, &what, |value| {
-        let restored = model::restore(value).map_err(|why| ClusterError::state(what.clone(), why))?;
-        Ok((restored == Restored::Done, restored))
+        let restored = model::restore(value, on_conflict);
+        let restored = restored.map_err(|why| ClusterError::state(what.clone(), why))?;
+        Ok((!matches!(restored, Restored::Clean | Restored::Conflict(_)), restored))
     });
-    match restored.await? {
-        None => Ok(Applied::AlreadyClean(format!("{object} is gone"))),
-        Some(Restored::Conflict(why)) => Ok(Applied::Conflict(format!("{object}: {why}"))),
-        Some(done) => {
-            rollout(client, object).await?;
-            Ok(match done {
-                Restored::Clean => Applied::AlreadyClean(format!("{object} bears no edit of ours")),
-                _ => Applied::Done(format!("{object} is as it was")),
-            })
+    let how = match restored.await? {
+        None => return Ok(Applied::AlreadyClean(format!("{object} is gone"))),
+        Some(Restored::Conflict(why)) => return Ok(Applied::Conflict(format!("{object}: {why}"))),
+        // How somebody else's state is to come to rest is not ours to know.
+        Some(Restored::Accepted(why)) => {
+            return Ok(Applied::Done(format!("abandoned: {object} stays as it is, though {why}")));
         }
-    }
+        Some(Restored::Clean) => Applied::AlreadyClean(format!("{object} bears no edit of ours")),
+        Some(Restored::Done) => Applied::Done(format!("{object} is as it was")),
+        Some(Restored::Overwrote(what)) => {
+            Applied::Done(format!("forced: {object} is as it was; overwritten: {}", what.join("; ")))
+        }
+    };
+    rollout(client, object).await?;
+    Ok(how)
 }
 
 /// Waits for a rollout that is to stay, and takes our marks off its object.
@@ -187,13 +196,22 @@ pub async fn create(client: &Client, object: &ObjectRef, manifest: &Value) -> Re
 }
 
 /// Deletes what we made, and nothing else of that name.
-pub async fn delete(client: &Client, object: &ObjectRef) -> Result<Applied, ClusterError> {
+pub async fn delete(
+    client: &Client,
+    object: &ObjectRef,
+    on_conflict: OnConflict,
+) -> Result<Applied, ClusterError> {
     let what = format!("delete {object}");
     let api = api(client, object);
     let found = api.get_opt(&object.name).await.map_err(ClusterError::api(what.clone()))?;
     let Some(found) = found else { return Ok(Applied::AlreadyClean(format!("{object} is not there"))) };
     if found.labels().get(TOUCHED_LABEL.0).map(String::as_str) != Some(TOUCHED_LABEL.1) {
-        return Ok(Applied::Conflict(format!("{object} does not bear our label")));
+        // Somebody else's altogether: not even by force is it deleted.
+        let why = format!("{object} does not bear our label");
+        return Ok(match on_conflict {
+            OnConflict::Accept => Applied::Done(format!("abandoned: {why}, and stays")),
+            OnConflict::Tell | OnConflict::Overwrite => Applied::Conflict(why),
+        });
     }
     match api.delete(&object.name, &DeleteParams::default()).await {
         Ok(_) => {}

@@ -73,7 +73,9 @@ pub fn kind_name(kind: ProviderKind) -> &'static str {
 
 /// The journals of a cluster that nobody has opened.
 pub fn journals_of(global: &Global) -> PathBuf {
-    journals_directory(&format!("{}/{}", kind_name(global.cluster), global.name))
+    // A kubeconfig's cluster has no name of ours.
+    let name = if global.cluster == ProviderKind::Current { "current" } else { &global.name };
+    journals_directory(&format!("{}/{name}", kind_name(global.cluster)))
 }
 
 /// Outside every run's directory: an interrupted run's journal must be found whatever `--out` it had.

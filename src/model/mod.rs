@@ -32,7 +32,7 @@ pub use fault_spec::{FaultSpec, Repeat, TargetSpec};
 pub use file::{FileError, Problem, parse_yaml, read_text, read_yaml};
 pub use ids::{OpId, RunId, Seed};
 pub use limits::{Limits, PROTECTED_NAMESPACES, STACK_NAMESPACE};
-pub use object::{Edit, Restored, TOUCHED_LABEL, UNDO_ANNOTATION, edit, forget, restore};
+pub use object::{Edit, OnConflict, Restored, TOUCHED_LABEL, UNDO_ANNOTATION, edit, forget, restore};
 pub use object_ref::ObjectRef;
 pub use operation::{ErrorClass, Operation, OperationOutcome};
 pub use parameters::{Direction, Parameters};

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::check;
 use crate::model::{
-    Experiment, ExperimentReport, Fact, FaultSpec, Finding, Operation, Phase, RunId, RunOutcome, Scenario,
-    Seed, Timeline, Verdict, Window, Windows,
+    Experiment, ExperimentReport, Fact, FaultSpec, Finding, OnConflict, Operation, Phase, RunId, RunOutcome,
+    Scenario, Seed, Timeline, Verdict, Window, Windows,
 };
 
 const TICK: Duration = Duration::from_millis(250);
@@ -256,7 +256,9 @@ async fn revert<W: World, L: Load>(
     progress.windows.recovery.start_ms = context.now_ms();
     let reverted = async {
         match journal {
-            Ok(mut journal) => revert_all(&**context.world, &mut journal, context.recorder).await,
+            Ok(mut journal) => {
+                revert_all(&**context.world, &mut journal, context.recorder, OnConflict::Tell).await
+            }
             Err(error) => Err(error),
         }
     };

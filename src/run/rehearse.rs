@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::inject::{InjectError, inject, resolve_fault};
 use super::{Entry, Hook, Journal, Recorder, RunClock, Stop, World, revert_all, stack_restored};
 use crate::fault;
-use crate::model::{FaultSpec, Limits, PlannedFault, RehearsalRow, RunId, Seed, Verdict};
+use crate::model::{FaultSpec, Limits, OnConflict, PlannedFault, RehearsalRow, RunId, Seed, Verdict};
 
 /// Until the stack is as it should be before the next fault.
 const REST_DEADLINE: Duration = Duration::from_secs(150);
@@ -70,7 +70,7 @@ impl<W: World> Rehearsing<'_, W> {
         let injected = self.inject(index, spec, recorder, &mut journal, row).await;
         let begun = Instant::now();
         // Whatever became of the injection.
-        match revert_all(&**self.world, &mut journal, recorder).await {
+        match revert_all(&**self.world, &mut journal, recorder, OnConflict::Tell).await {
             Ok(reverted) if reverted.open.is_empty() => {
                 row.reverted_ms = Some(ms(begun));
                 // Nothing is open in it.

@@ -12,7 +12,7 @@ use super::revert::{Undo, settle, undo};
 use super::stop::Stopped;
 use super::{InjectError, Journal, Load, Recorder, Stop, World, open_changes};
 use crate::fault;
-use crate::model::{Experiment, Fact, PlannedFault, RunId, Seed};
+use crate::model::{Experiment, Fact, OnConflict, PlannedFault, RunId, Seed};
 
 /// A fault that was begun.
 #[derive(Debug, Clone)]
@@ -172,7 +172,7 @@ impl<W: World> FaultWindow<W> {
         self.releasing.spawn(async move {
             let mut undos = Vec::with_capacity(open.len());
             for change in open {
-                undos.push(undo(&*world, change).await);
+                undos.push(undo(&*world, change, OnConflict::Tell).await);
             }
             Released { fault: index, undos }
         });

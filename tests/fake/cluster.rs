@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mettle::ledger::Found;
-use mettle::model::{Change, Observation, RunId, Snapshot, Store, Undo};
+use mettle::model::{Change, Observation, OnConflict, RunId, Snapshot, Store, Undo};
 use mettle::run::{Recorder, Undone, World, WorldError};
 use tokio_util::sync::CancellationToken;
 
@@ -87,9 +87,9 @@ impl World for FakeWorld {
         refused.map_err(WorldError::new)
     }
 
-    async fn undo(&self, undo: &Undo) -> Result<Undone, WorldError> {
+    async fn undo(&self, undo: &Undo, on_conflict: OnConflict) -> Result<Undone, WorldError> {
         self.points.pass("undo:before").await;
-        let undone = undo::undo(self, undo).await;
+        let undone = undo::undo(self, undo, on_conflict).await;
         self.points.pass("undo:after").await;
         undone
     }
