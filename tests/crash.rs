@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use fake::{Behaviour, FakeWorld, Points, SETTLE, Stage, Trip, equal_but_for_replaced, object_before, small};
 use mettle::exit::Exit;
-use mettle::model::{Change, Experiment, FaultKind, On, OnConflict, RunOutcome};
+use mettle::model::{Change, Experiment, FaultKind, On, OnConflict, RunOutcome, UNDO_ANNOTATION};
 use mettle::run::{
     Entry, Hook, Journal, Recorder, Reverted, RunClock, World, find_unreverted, open_changes, revert_all,
 };
@@ -240,7 +240,11 @@ fn a_conflict_stays_open_until_a_person_decides() {
         runtime().block_on(async {
             let world = stage.world.attach();
             world.with(|state| {
-                state.objects.values_mut().for_each(|object| object["spec"]["replicas"] = json!(7));
+                for object in state.objects.values_mut() {
+                    let note = object["metadata"]["annotations"][UNDO_ANNOTATION].as_str().expect("a note");
+                    assert!(note.contains(r#""run":"r1""#), "{note}");
+                    object["spec"]["replicas"] = json!(7);
+                }
             });
             for _ in 0..2 {
                 let told = revert(&world, &stage.journal).await;

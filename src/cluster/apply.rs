@@ -14,7 +14,7 @@ use super::agent::{self, Attached};
 use super::power::Power;
 use super::read::{node_info, pod_info};
 use super::{ClusterError, command, look, object, poll_until};
-use crate::model::{Change, Look, NodeHow, OnConflict, PodInfo, PodRef, Undo};
+use crate::model::{Change, Look, NodeHow, OnConflict, PodInfo, PodRef, RunId, Undo};
 
 const REPLACED_DEADLINE: Duration = Duration::from_secs(150);
 const READY_DEADLINE: Duration = Duration::from_secs(150);
@@ -49,12 +49,13 @@ impl Applier {
         Self { client, power, agent_image, agents: Mutex::default(), looks: Mutex::default() }
     }
 
-    /// Makes one change. `said` receives what agents and looks say of its effect.
+    /// Makes one change of a run. `said` receives what agents and looks say of its effect.
     ///
     /// # Errors
     /// When the cluster refuses; then it may still have happened.
     pub async fn apply(
         &self,
+        run: &RunId,
         change: &Change,
         said: impl Fn(&str, String) + Clone + Send + Sync + 'static,
     ) -> Result<(), ClusterError> {
@@ -84,7 +85,7 @@ impl Applier {
             }
             Change::Edit { object, edits, look } => {
                 let edited = async {
-                    let says = object::edit(&self.client, object, edits).await?;
+                    let says = object::edit(&self.client, object, edits, run).await?;
                     // With a look of its own, what the API says is no effect yet.
                     let word = if look.is_some() { "note" } else { "effect" };
                     said(&reporter, format!("{word}: {says}"));
@@ -207,7 +208,6 @@ impl Applier {
                 command::run(&self.client, command, COMMAND_DEADLINE).await?;
                 Ok(Applied::Done(format!("the inverse command ran in pod {}", command.pod)))
             }
-            Undo::Nothing { why } => Ok(Applied::AlreadyClean(why.clone())),
             Undo::ResumeControlPlane { part } => {
                 let what = undo.describe();
                 self.power(&what)?.resume(*part).await.map_err(|why| ClusterError::state(what, why))?;

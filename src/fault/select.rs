@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use super::guard::bears_mark;
 use crate::model::{
-    Component, FaultKind, PROTECTED_NAMESPACES, PodInfo, Role, RoleFact, Snapshot, Target, TargetSpec,
-    WorkloadInfo,
+    Component, FaultKind, FaultSpec, PROTECTED_NAMESPACES, PlannedChange, PodInfo, Role, RoleFact, Snapshot,
+    Target, TargetSpec, WorkloadInfo,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -114,6 +114,17 @@ pub fn pods<'a>(
             (*pod, target_of(pod, spec, snapshot, because))
         })
         .collect())
+}
+
+/// One change on each of them.
+pub fn on_pods(
+    spec: &FaultSpec,
+    snapshot: &Snapshot,
+    random: &mut ChaCha8Rng,
+    change: impl Fn(&PodInfo, Target) -> Result<PlannedChange, PlanError>,
+) -> Result<Vec<PlannedChange>, PlanError> {
+    let targets = pods(&spec.target, snapshot, random)?;
+    targets.into_iter().map(|(pod, target)| change(pod, target)).collect()
 }
 
 /// Deployments and StatefulSets of the selected pods, drawn by the seed.

@@ -187,10 +187,6 @@ pub enum Undo {
     Exec {
         command: Command,
     },
-    /// Nothing is left to undo: what was done is over.
-    Nothing {
-        why: String,
-    },
     ResumeControlPlane {
         part: ControlPlanePart,
     },
@@ -268,7 +264,6 @@ impl Undo {
             Self::AwaitRollout { object } => format!("await the rollout of {object}"),
             Self::Delete { object } => format!("delete {object}"),
             Self::Exec { command } => command.describe(),
-            Self::Nothing { why } => format!("nothing: {why}"),
             Self::ResumeControlPlane { part } => format!("resume {}", part.as_str()),
         }
     }
@@ -278,10 +273,7 @@ impl Undo {
     #[must_use]
     pub fn only_waits(&self) -> bool {
         match self {
-            Self::AwaitReplaced { .. }
-            | Self::AwaitReady { .. }
-            | Self::AwaitRollout { .. }
-            | Self::Nothing { .. } => true,
+            Self::AwaitReplaced { .. } | Self::AwaitReady { .. } | Self::AwaitRollout { .. } => true,
             Self::RestoreNode { .. }
             | Self::EndAgent { .. }
             | Self::Restore { .. }

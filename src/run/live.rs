@@ -72,12 +72,12 @@ impl World for LiveWorld {
         Ok(snapshot)
     }
 
-    async fn apply(&self, change: &Change, recorder: &Recorder) -> Result<(), WorldError> {
+    async fn apply(&self, run: &RunId, change: &Change, recorder: &Recorder) -> Result<(), WorldError> {
         let said = recorder.clone();
         let said = move |agent: &str, text: String| {
             Recorder::observe(&said, Observation::Agent { agent: agent.to_owned(), text });
         };
-        self.applier.apply(change, said).await.map_err(failed("the cluster refused"))
+        self.applier.apply(run, change, said).await.map_err(failed("the cluster refused"))
     }
 
     async fn undo(&self, undo: &Undo, on_conflict: OnConflict) -> Result<Undone, WorldError> {

@@ -99,8 +99,7 @@ impl<W: World> Rehearsing<'_, W> {
             if self.stop.sleep(Duration::from_millis(250)).await.is_err() {
                 return Err("stopped".to_owned());
             }
-            whole_since =
-                stack_restored(&recorder.events()).then(|| whole_since.unwrap_or_else(Instant::now));
+            whole_since = recorder.look(0, stack_restored).then(|| whole_since.unwrap_or_else(Instant::now));
             if whole_since.is_some_and(|since| since.elapsed() >= REST_STABLE) {
                 return Ok(());
             }
@@ -136,7 +135,7 @@ impl<W: World> Rehearsing<'_, W> {
         fault::guard(std::slice::from_ref(&planned), &self.limits, &snapshot)
             .map_err(|error| error.to_string())?;
         let (decided, since_ms) = (Instant::now(), recorder.clock().now_ms());
-        let injected = inject(&**self.world, journal, recorder, &planned, &snapshot).await;
+        let injected = inject(&**self.world, journal, recorder, self.run, &planned, &snapshot).await;
         injected.map_err(|error| match error {
             InjectError::Apply { reason, .. } => reason,
             other => other.to_string(),
@@ -161,13 +160,10 @@ impl<W: World> Rehearsing<'_, W> {
         row: &mut RehearsalRow,
     ) -> Result<(), String> {
         while Instant::now() < end {
-            let events = recorder.events();
-            let from = events.partition_point(|event| event.at_ms < since_ms);
-            let found: Vec<_> = planned
-                .changes
-                .iter()
-                .map(|change| fault::evidence(planned.kind, change, &events[from..]))
-                .collect();
+            let found: Vec<_> = recorder.look(since_ms, |events| {
+                let changes = planned.changes.iter();
+                changes.map(|change| fault::evidence(planned.kind, change, events)).collect()
+            });
             if !found.is_empty() && found.iter().all(|evidence| !evidence.is_empty()) {
                 let last_ms = found.iter().flatten().map(|(at_ms, _)| *at_ms).max();
                 row.effective_ms = last_ms.map(|at_ms| at_ms.saturating_sub(since_ms));

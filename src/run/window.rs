@@ -158,7 +158,8 @@ impl<W: World> FaultWindow<W> {
         let injected_ms = self.recorder.clock().now_ms();
         let begun = Injected { fault: fault.clone(), injected_ms, reverted_ms: None, sequences: Vec::new() };
         self.injected.with(|injected| injected.push(begun));
-        let sequences = inject(&*self.world, &mut self.journal, &self.recorder, &fault, &snapshot).await?;
+        let sequences =
+            inject(&*self.world, &mut self.journal, &self.recorder, &self.run, &fault, &snapshot).await?;
         self.with_fault(index, |injected| injected.sequences = sequences);
         Ok(())
     }

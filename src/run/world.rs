@@ -65,9 +65,10 @@ pub enum Undone {
 pub trait World: Send + Sync + 'static {
     fn snapshot(&self) -> impl Future<Output = Result<Snapshot, WorldError>> + Send;
 
-    /// Makes one change. The caller has journalled it.
+    /// Makes one change of `run`. The caller has journalled it.
     fn apply(
         &self,
+        run: &RunId,
         change: &Change,
         recorder: &Recorder,
     ) -> impl Future<Output = Result<(), WorldError>> + Send;

@@ -68,7 +68,7 @@ impl World for FakeWorld {
         Ok(snapshot)
     }
 
-    async fn apply(&self, change: &Change, recorder: &Recorder) -> Result<(), WorldError> {
+    async fn apply(&self, run: &RunId, change: &Change, recorder: &Recorder) -> Result<(), WorldError> {
         self.points.pass("apply:before").await;
         let refused = self.with(|state| {
             let asked = state.applied.len() as u64 + 1;
@@ -76,7 +76,7 @@ impl World for FakeWorld {
             if refused && !state.behaviour.refuses_after_effect {
                 return Err("the API refused it".to_owned());
             }
-            state.apply(change)?;
+            state.apply(run, change)?;
             if refused { Err("the answer was lost".to_owned()) } else { Ok(()) }
         });
         if refused.is_ok() && !self.with(|state| state.behaviour.ignores_changes) {

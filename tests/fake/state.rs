@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mettle::model::{self, Change, Component, ControlPlanePart, ObjectRef};
+use mettle::model::{self, Change, Component, ControlPlanePart, ObjectRef, RunId};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -217,7 +217,7 @@ impl State {
         group.leader.as_ref().filter(|_| known)
     }
 
-    pub fn apply(&mut self, change: &Change) -> Result<(), String> {
+    pub fn apply(&mut self, run: &RunId, change: &Change) -> Result<(), String> {
         if self.behaviour.ignores_changes {
             return Ok(());
         }
@@ -253,7 +253,7 @@ impl State {
             }
             Change::Edit { object, edits, .. } => {
                 let before = self.objects.entry(object.clone()).or_insert_with(|| object_before(object));
-                model::edit(before, edits, "run")?;
+                model::edit(before, edits, &run.0)?;
             }
             Change::Create { object, .. } => {
                 self.made.insert(object.clone());

@@ -80,7 +80,6 @@ pub async fn undo(world: &FakeWorld, undo: &Undo, on_conflict: OnConflict) -> Re
             state.commands.remove(&key(command));
             Ok(Undone::Reverted("the inverse command ran".to_owned()))
         }),
-        Undo::Nothing { why } => Ok(Undone::AlreadyClean(why.clone())),
         Undo::ResumeControlPlane { part } => world.with(|state| {
             state.stopped.remove(part);
             Ok(Undone::Reverted(format!("{} goes on", part.as_str())))
