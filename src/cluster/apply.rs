@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use super::agent::{self, Attached};
 use super::power::Power;
 use super::read::{node_info, pod_info};
-use super::{ClusterError, command, look, object, poll_until};
-use crate::model::{Change, Look, NodeHow, OnConflict, PodInfo, PodRef, RunId, Undo};
+use super::{ClusterError, command, look, missed, object, poll_until};
+use crate::model::{Change, ControlPlanePart, Look, NodeHow, OnConflict, PodInfo, PodRef, RunId, Undo};
 
 const REPLACED_DEADLINE: Duration = Duration::from_secs(150);
 const READY_DEADLINE: Duration = Duration::from_secs(150);
@@ -104,14 +104,34 @@ impl Applier {
                 said(&reporter, word.chars().take(300).collect());
                 Ok(())
             }
-            Change::PauseControlPlane { part } => {
-                let what = change.describe();
-                let state =
-                    self.power(&what)?.pause(*part).await.map_err(|why| ClusterError::state(what, why))?;
-                said(&reporter, format!("effect: {state}"));
-                Ok(())
+            Change::PauseControlPlane { part } => self.pause(*part, &reporter, said).await,
+        }
+    }
+
+    /// Stops a server, and looks whether anybody misses it: stopped alone is no effect, where somebody can be asked.
+    async fn pause(
+        &self,
+        part: ControlPlanePart,
+        what: &str,
+        said: impl Fn(&str, String) + Send + Sync + 'static,
+    ) -> Result<(), ClusterError> {
+        let power = self.power(what)?;
+        let question = missed::question(&self.client, part).await;
+        let state = power.pause(part).await.map_err(|why| ClusterError::state(what, why))?;
+        match question {
+            Ok(None) => said(what, format!("effect: {state}")),
+            Err(why) => said(what, format!("note: {state}; {why}")),
+            Ok(Some(question)) => {
+                said(what, format!("note: {state}"));
+                let (client, what) = (self.client.clone(), what.to_owned());
+                self.looks.lock().await.spawn(async move {
+                    if let Some(effect) = look::until_missed(&client, &question).await {
+                        said(&what, format!("effect: {state}; {effect}"));
+                    }
+                });
             }
         }
+        Ok(())
     }
 
     /// Looks before and after a change, the latter for as long as it takes.

@@ -74,10 +74,12 @@ pub fn rights(kind: FaultKind) -> Vec<Right> {
             FaultKind::NetworkPolicyDeny => {
                 vec![right(false, "networking.k8s.io", "networkpolicies", CHANGE)]
             }
-            // Giving subjects back is giving rights: the server wants `bind` for that.
+            // Giving subjects back is giving rights: the server wants `bind` for that. What the rights are is read from
+            // the role, and asked about.
             FaultKind::RbacRevoked => vec![
                 right(false, "rbac.authorization.k8s.io", "rolebindings", CHANGE),
-                right(false, "rbac.authorization.k8s.io", "roles", &["bind"]),
+                right(false, "rbac.authorization.k8s.io", "roles", &["get", "bind"]),
+                right(false, "authorization.k8s.io", "localsubjectaccessreviews", &["create"]),
             ],
             FaultKind::MeshPoolTiny | FaultKind::MeshPlaintext => {
                 vec![right(false, "networking.istio.io", "destinationrules", CHANGE), counters]
@@ -94,6 +96,8 @@ pub fn rights(kind: FaultKind) -> Vec<Right> {
             _ => vec![right(false, "networking.istio.io", "virtualservices", CHANGE), counters],
         },
         Way::Commands => vec![counters],
+        // Where the cluster's DNS is, to ask it.
+        Way::ControlPlane if kind == FaultKind::DnsServerPause => vec![right(true, "", "services", &["get"])],
         Way::ControlPlane => Vec::new(),
     }
 }
@@ -109,7 +113,7 @@ mod tests {
             let by_provider = matches!(
                 kind,
                 FaultKind::NodeKill | FaultKind::NodeFreeze | FaultKind::NodeIsolate | FaultKind::ZoneLoss
-            ) || way(*kind) == Way::ControlPlane;
+            ) || (way(*kind) == Way::ControlPlane && *kind != FaultKind::DnsServerPause);
             assert_eq!(none, by_provider, "{}", kind.as_str());
         }
     }

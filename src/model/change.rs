@@ -90,6 +90,10 @@ pub enum Look {
     Grows { commands: Vec<Command> },
     /// None of these addresses takes a connection any more.
     Unreachable { addresses: Vec<String> },
+    /// The API server says no to somebody whom this binding gave a right, and said yes before.
+    Denied { binding: ObjectRef },
+    /// The node bears this taint, and did not before: another's answer to what was done to it.
+    Tainted { node: String, key: String },
 }
 
 /// One mutation.
