@@ -7,8 +7,11 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use fake::{Behaviour, FakeWorld, Points, SETTLE, Stage, Trip, equal_but_for_replaced, object_before, small};
+use fake::{
+    Behaviour, FakeWorld, Meddling, Points, SETTLE, Stage, Trip, equal_but_for_replaced, object_before, small,
+};
 use mettle::exit::Exit;
 use mettle::model::{Change, Experiment, FaultKind, On, OnConflict, RunOutcome, UNDO_ANNOTATION};
 use mettle::run::{
@@ -221,6 +224,56 @@ fn every_fault_is_reverted_wherever_the_run_dies() {
         assert!(changes > 0, "{} changed nothing", kind.as_str());
         kill_everywhere(&experiment, changes);
     }
+}
+
+/// Whatever becomes of a target while its fault is on, nothing is left of the fault, and nothing comes over those who
+/// took its place: whether the run reverts it, or another process after its death.
+#[test]
+fn a_target_that_does_not_stay_is_no_obstacle() {
+    for (kind, meddling) in
+        FaultKind::ALL.iter().flat_map(|kind| Meddling::ALL.map(|meddling| (*kind, meddling)))
+    {
+        let what = format!("{} {meddling:?}", kind.as_str());
+        let behaviour = Behaviour { meddling: Some(meddling), ..Behaviour::default() };
+        let whole = Stage::new(one(kind), behaviour.clone());
+        let ran = runtime().block_on(whole.run());
+        assert_eq!(ran.report.residue, [] as [&str; 0], "{what}");
+        assert_nothing_left(&whole, &whole.world, &what);
+
+        let names = whole.world.points().passed();
+        let at = names.iter().position(|name| name == "journal:applied").expect("it was applied") + 1;
+        let stage = Stage::with_points(one(kind), behaviour, Points::new(Trip::KillAt(at)));
+        assert!(run(&stage), "{what}");
+        runtime().block_on(async {
+            let world = stage.world.attach();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let reverted = revert(&world, &stage.journal).await;
+            assert!(reverted.open.is_empty() && !reverted.undone.is_empty(), "{what}: {reverted:?}");
+            assert_eq!(revert(&world, &stage.journal).await, Reverted::default(), "{what}");
+            assert!(world.residue().await.expect("it answers").is_empty(), "{what}");
+            tokio::time::sleep(SETTLE).await;
+            assert_nothing_left(&stage, &world, &what);
+        });
+    }
+}
+
+fn assert_nothing_left(stage: &Stage, world: &FakeWorld, what: &str) {
+    let directory = stage.journal.parent().expect("it has one");
+    assert_eq!(find_unreverted(directory).expect("they can be read"), [] as [PathBuf; 0], "{what}");
+    world.with(|state| {
+        assert!(state.agents.is_empty() && state.made.is_empty() && state.stopped.is_empty(), "{what}");
+        for (object, value) in &state.objects {
+            assert_eq!(*value, object_before(object), "{what}: {object}");
+        }
+        // What a command did once and for all has no inverse.
+        if stage.experiment.faults[0].kind.shape().held {
+            assert!(state.commands.is_empty(), "{what}: {:?}", state.commands);
+        }
+        let broken = state.pods.iter().find(|pod| pod.paused || !pod.ready || !pod.running);
+        assert!(broken.is_none(), "{what}: {broken:?}");
+        let (there, wanted) = (state.pods.len(), stage.before.pods.len());
+        assert_eq!(there, wanted, "{what}: every pod has one that took its place");
+    });
 }
 
 /// Somebody scales what we scaled, while our harness is dead: only a person may decide whose word counts.

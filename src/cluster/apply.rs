@@ -219,7 +219,7 @@ impl Applier {
             Undo::AwaitRollout { object } => object::settle(&self.client, object).await,
             Undo::Delete { object } => object::delete(&self.client, object, on_conflict).await,
             Undo::Exec { command } => {
-                if !command::is_there(&self.client, command).await? {
+                if !command::await_running(&self.client, command).await? {
                     return Ok(Applied::AlreadyClean(format!(
                         "pod {} is gone, and the effect with it",
                         command.pod

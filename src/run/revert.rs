@@ -11,7 +11,8 @@ use crate::model::{Fact, OnConflict};
 
 /// One undo, waits for readiness included.
 const UNDO_DEADLINE: Duration = Duration::from_secs(180);
-const TRIES: u32 = 5;
+/// A server that was started again is not ready at once: half a minute in all.
+const TRIES: u32 = 7;
 const BACK_OFF: Duration = Duration::from_millis(500);
 
 /// How the word on an undo begins that must not overwrite what somebody else did.
@@ -107,7 +108,9 @@ async fn try_undo<W: World>(world: &W, open: &OpenChange, on_conflict: OnConflic
             Ok(Err(error)) => why = error.chain(),
             Err(_) => return Err(format!("not done within {} s; last: {why}", UNDO_DEADLINE.as_secs())),
         }
-        tokio::time::sleep(BACK_OFF * 2u32.pow(attempt)).await;
+        if attempt + 1 < TRIES {
+            tokio::time::sleep(BACK_OFF * 2u32.pow(attempt)).await;
+        }
     }
     Err(why)
 }

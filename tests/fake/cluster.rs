@@ -77,6 +77,10 @@ impl World for FakeWorld {
                 return Err("the API refused it".to_owned());
             }
             state.apply(run, change)?;
+            // Of the first change only: more than one node is never lost.
+            if let Some(how) = state.behaviour.meddling.filter(|_| state.applied.len() == 1) {
+                state.meddle_soon(how, change);
+            }
             if refused { Err("the answer was lost".to_owned()) } else { Ok(()) }
         });
         if refused.is_ok() && !self.with(|state| state.behaviour.ignores_changes) {

@@ -77,6 +77,9 @@ pub async fn undo(world: &FakeWorld, undo: &Undo, on_conflict: OnConflict) -> Re
             Ok(Undone::Reverted(format!("{object} is gone")))
         }),
         Undo::Exec { command } => world.with(|state| {
+            if state.pods.iter().all(|pod| pod.uid != command.pod.uid) {
+                return Ok(Undone::AlreadyClean(format!("pod {} is gone", command.pod)));
+            }
             state.commands.remove(&key(command));
             Ok(Undone::Reverted("the inverse command ran".to_owned()))
         }),
