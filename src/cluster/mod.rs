@@ -1,6 +1,7 @@
 //! The Kubernetes API: read, wait, tunnel, and the one place that mutates during a run.
 
 mod agent;
+mod allowed;
 mod apply;
 mod cache;
 mod client;
@@ -16,6 +17,7 @@ mod tunnel;
 mod wait;
 
 pub use agent::AGENT_PREFIX;
+pub use allowed::{Wanted, lacking};
 pub use apply::{Applied, Applier};
 pub use cache::PodCache;
 pub use client::{ClusterError, connect};

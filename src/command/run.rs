@@ -39,6 +39,8 @@ pub async fn execute(global: &Global, args: &RunArgs) -> CommandResult {
 async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandResult {
     let session = session::open(global).await?;
     session.refuse_unreverted()?;
+    let faults = loaded.iter().flat_map(|one| &one.experiment.faults);
+    session.require_rights(faults.map(|fault| fault.kind).collect()).await?;
     let world = Arc::new(session.world().await?);
     refuse_residue(&world).await?;
     let out = fresh_directory(&args.out)?;

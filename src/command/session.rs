@@ -1,5 +1,6 @@
 //! What the commands that touch a standing cluster share: the open cluster, its world, its journals.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,10 +8,11 @@ use kube::Client;
 
 use super::{Failure, provider_failure};
 use crate::cli::{Global, ProviderKind};
-use crate::cluster::{Answer, Applier, ClusterError, Dialer, Power, connect};
+use crate::cluster::{Answer, Applier, ClusterError, Dialer, Power, Wanted, connect, lacking};
 use crate::component::Credentials;
 use crate::exit::Exit;
-use crate::model::{ControlPlanePart, NodeHow};
+use crate::fault;
+use crate::model::{ControlPlanePart, FaultKind, NodeHow};
 use crate::provider::{self, ClusterHandle, power};
 use crate::run::{LiveWorld, find_unreverted};
 use crate::stack::{NAMESPACE, agent_image, read_password};
@@ -136,6 +138,29 @@ impl Session {
         };
         let applier = Applier::new(self.client.clone(), power, agent_image);
         Ok(LiveWorld::new(self.client.clone(), NAMESPACE.to_owned(), dialer, applier, credentials))
+    }
+
+    /// Refuses, before anything is changed, when a right is missing that these faults need.
+    pub async fn require_rights(&self, kinds: BTreeSet<FaultKind>) -> Result<(), Failure> {
+        let rights = fault::always().into_iter().chain(kinds.into_iter().flat_map(fault::rights));
+        let wanted: BTreeSet<Wanted> = rights
+            .flat_map(|right| {
+                right.verbs.iter().map(move |verb| Wanted {
+                    namespace: (!right.cluster).then(|| NAMESPACE.to_owned()),
+                    group: right.group.to_owned(),
+                    resource: right.resource.to_owned(),
+                    verb: (*verb).to_owned(),
+                })
+            })
+            .collect();
+        let lacking = lacking(&self.client, wanted.into_iter().collect()).await;
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let lacking: Vec<String> = lacking.iter().map(Wanted::to_string).collect();
+        let error = anyhow::anyhow!("the kubeconfig's user may not: {}", lacking.join(", "));
+        Err(Failure::new(Exit::SetUp, error)
+            .hint("`mettle rbac FILE` prints what the faults of a file need, for `kubectl apply -f -`"))
     }
 
     /// Refuses while an earlier run's changes are open.

@@ -33,6 +33,8 @@ pub fn always() -> Vec<Right> {
         right(true, "", "namespaces", &["get", "list"]),
         right(true, "", "nodes", READ),
         right(false, "", "pods", READ),
+        // Members are asked in their own protocol; where there is no route to them, by way of the API server.
+        right(false, "", "pods/portforward", &["create", "get"]),
         right(false, "", "services", &["get", "list"]),
         right(false, "", "secrets", &["get"]),
         right(false, "apps", "deployments", READ),
@@ -58,9 +60,12 @@ pub fn rights(kind: FaultKind) -> Vec<Right> {
             right(false, "", "pods/ephemeralcontainers", &["patch"]),
             right(false, "", "pods/attach", &["create", "get"]),
         ],
-        Way::Workloads => {
-            vec![right(false, "apps", "deployments", CHANGE), right(false, "apps", "statefulsets", CHANGE)]
-        }
+        // A StatefulSet never replaces a pod that an earlier template left broken: the undo deletes it.
+        Way::Workloads => vec![
+            right(false, "apps", "deployments", CHANGE),
+            right(false, "apps", "statefulsets", CHANGE),
+            right(false, "", "pods", &["delete"]),
+        ],
         Way::Nodes => match kind {
             FaultKind::NodeCordon | FaultKind::NodeTaint => vec![right(true, "", "nodes", CHANGE)],
             FaultKind::NodeDrain => {

@@ -6,5 +6,7 @@ mod harness;
 mod local;
 mod machine;
 mod overlays;
+mod replaced;
+mod rights;
 mod stack;
 mod whole;
