@@ -27,7 +27,8 @@ const FAULTS: [(&str, &str); 12] = [
     ("redis-memory-full", "target: { component: redis, role: replica }"),
     ("postgres-replay-pause", "target: { component: postgres, role: replica }"),
     ("image-broken", "target: { component: backend }"),
-    ("scale-down", "target: { component: backend }, with: { replicas: 1 }"),
+    // Not one that an autoscaler puts up again.
+    ("scale-down", "target: { component: pgbouncer }, with: { replicas: 1 }"),
     ("node-cordon", "target: { node: n2 }"),
 ];
 
@@ -104,17 +105,18 @@ fn target(cluster: &Cluster, journal: &str) -> (String, String) {
     if let Some(found) = named(change).or_else(|| named(&change["command"])) {
         return found;
     }
-    let on_node = change["object"]["kind"] == "Node";
-    let component = if on_node { "redis" } else { "backend" };
+    let object = &change["object"];
+    let (on_node, owned) = (object["kind"] == "Node", format!("{}-", object["name"].as_str().unwrap_or("?")));
     let pods = pods(cluster);
     let pod = pods.iter().find(|pod| {
-        let name = &pod["metadata"]["labels"]["app.kubernetes.io/name"];
-        let there = !on_node || pod["spec"]["nodeName"] == change["object"]["name"];
-        let stays = pod["metadata"]["deletionTimestamp"].is_null() && is_ready(pod);
-        name == component && there && stays
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        let on_it = pod["spec"]["nodeName"] == object["name"] && name.starts_with("redis-");
+        let meant = if on_node { on_it } else { name.starts_with(&owned) };
+        meant && pod["metadata"]["deletionTimestamp"].is_null() && is_ready(pod)
     });
-    let pod = pod.unwrap_or_else(|| panic!("no pod of {component} is ready: {change}"));
-    (pod["metadata"]["name"].as_str().expect("a name").to_owned(), component.to_owned())
+    let pod = pod.unwrap_or_else(|| panic!("no pod of {object} is ready"));
+    let word = |value: &Value| value.as_str().expect("a word").to_owned();
+    (word(&pod["metadata"]["name"]), word(&pod["metadata"]["labels"]["app.kubernetes.io/name"]))
 }
 
 /// From outside, by its cgroup: from inside a pod nobody can kill its first process.
