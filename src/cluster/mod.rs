@@ -20,7 +20,7 @@ pub use agent::AGENT_PREFIX;
 pub use allowed::{Wanted, lacking};
 pub use apply::{Applied, Applier};
 pub use cache::PodCache;
-pub use client::{ClusterError, connect};
+pub use client::{ClusterError, connect, server_of};
 pub use door::Door;
 pub use power::{Answer, Power};
 pub use read::{NAME_LABEL, deployment_info, node_info, pod_info, set_info, snapshot};

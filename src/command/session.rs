@@ -8,7 +8,7 @@ use kube::Client;
 
 use super::{Failure, provider_failure};
 use crate::cli::{Global, ProviderKind};
-use crate::cluster::{Answer, Applier, ClusterError, Dialer, Power, Wanted, connect, lacking};
+use crate::cluster::{Answer, Applier, ClusterError, Dialer, Power, Wanted, connect, lacking, server_of};
 use crate::component::Credentials;
 use crate::exit::Exit;
 use crate::fault;
@@ -46,7 +46,7 @@ pub async fn open(global: &Global) -> Result<Session, Failure> {
         Err(_) => return Err(unreachable("no answer within 10 s".to_owned())),
     }
     let label = format!("{}/{}", kind_name(global.cluster), handle.name);
-    let journals = journals_directory(&label);
+    let journals = journals_of(global);
     Ok(Session { handle, client, label, journals })
 }
 
@@ -73,11 +73,21 @@ pub fn kind_name(kind: ProviderKind) -> &'static str {
     }
 }
 
-/// The journals of a cluster that nobody has opened.
+/// The journals of a cluster, opened or not.
 pub fn journals_of(global: &Global) -> PathBuf {
-    // A kubeconfig's cluster has no name of ours.
-    let name = if global.cluster == ProviderKind::Current { "current" } else { &global.name };
+    // One kubeconfig after another: what was changed in one cluster must not be looked for in the next.
+    let name = match global.cluster {
+        ProviderKind::Current => server_of_kubeconfig().unwrap_or_else(|| "current".to_owned()),
+        _ => global.name.clone(),
+    };
     journals_directory(&format!("{}/{name}", kind_name(global.cluster)))
+}
+
+/// The address of the API, in letters that a directory may have.
+fn server_of_kubeconfig() -> Option<String> {
+    let server = server_of(&provider::open(ProviderKind::Current, "").ok()?.kubeconfig)?;
+    let server = server.split_once("://").map_or(server.as_str(), |(_, rest)| rest);
+    Some(server.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect())
 }
 
 /// Outside every run's directory: an interrupted run's journal must be found whatever `--out` it had.
