@@ -86,7 +86,10 @@ fn meets(cluster: &Cluster, file: &str, kind: &str, fate: Fate) {
             cluster.kubectl(&args);
         }
     }
-    // It reverts and ends, with whatever verdict: a fault whose target is gone may not have been seen to bite.
+    // It reverts and ends, with whatever verdict: a fault whose target is gone may not have been seen to bite, and nobody
+    // waits for that here.
+    std::thread::sleep(Duration::from_secs(5));
+    let _ = Command::new("kill").args(["-s", "INT", &harness.id().to_string()]).output();
     until(&format!("{what}: the rehearsal to end"), Duration::from_secs(420), || {
         harness.try_wait().expect("its state").is_some()
     });
@@ -182,7 +185,7 @@ fn newcomers_are_untouched(cluster: &Cluster, what: &str) {
         pods(cluster).iter().filter(|pod| pod["metadata"]["labels"]["app.kubernetes.io/name"] == "redis")
     {
         let name = pod["metadata"]["name"].as_str().expect("a name");
-        let script = "ls -A /data; redis-cli -h 127.0.0.1 config get maxmemory | tail -n 1";
+        let script = "ls -A /data /dev/shm; redis-cli -h 127.0.0.1 config get maxmemory | tail -n 1";
         let said =
             cluster.kubectl(&["-n", "ai-platform", "exec", name, "-c", "redis", "--", "sh", "-c", script]);
         assert!(!said.contains("mettle") && said.lines().last() != Some("1048576"), "{what}: {name}: {said}");
