@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::net::Net;
-use crate::common::{Target, files_in, listen, number_before, signal};
+use crate::common::{Target, files_in, listen, number_before};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_mettle-agent");
 
