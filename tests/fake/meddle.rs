@@ -51,7 +51,11 @@ impl State {
     }
 
     fn restarted(&mut self, uid: &str) {
-        let Some(pod) = self.by_uid(uid).filter(|pod| !pod.terminating) else { return };
+        let lives = |pod: &&Pod| pod.uid == uid && !pod.terminating && self.node_on(&pod.node);
+        if !self.pods.iter().any(|pod| lives(&pod)) {
+            return;
+        }
+        let Some(pod) = self.by_uid(uid) else { return };
         (pod.running, pod.ready, pod.paused) = (false, false, false);
         pod.incarnation += 1;
         self.agents.retain(|_, of| of != uid);
