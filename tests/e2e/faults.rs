@@ -12,13 +12,15 @@ use crate::{replaced, rights};
 
 pub const PART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/rehearsals/part.yaml");
 
+type Story = fn(&Cluster);
+
 #[test]
 #[ignore = "needs root and minutes: `make test` runs it"]
 fn faults_bite_and_leave_nothing() {
     let cluster = Cluster { name: "e2e-faults" };
     cluster.mettle(&["down"]);
     cluster.mettle(&["up", "--components", "postgres,pgbouncer,redis,backend"]);
-    let stories: [(&str, fn(&Cluster)); 4] = [
+    let stories: [(&str, Story); 4] = [
         ("bite", every_fault_bites_and_is_gone),
         ("killed", a_killed_harness_or_agent_leaves_nothing),
         ("replaced", replaced::a_target_that_does_not_stay_leaves_nothing),
