@@ -209,6 +209,13 @@ pub struct RevertArgs {
     /// The journal to revert; every unreverted journal of the cluster when absent
     #[arg(long)]
     pub journal: Option<PathBuf>,
+    /// Where somebody else changed since what was edited: put back what was there before the fault, and say what that
+    /// overwrites
+    #[arg(long)]
+    pub force: bool,
+    /// Where somebody else changed since what was edited: leave it as it is, take our marks off, and close its entry
+    #[arg(long, conflicts_with = "force")]
+    pub abandon: bool,
 }
 
 #[derive(Debug, Clone, Args)]

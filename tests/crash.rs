@@ -7,10 +7,13 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use fake::{Behaviour, FakeWorld, Points, SETTLE, Stage, Trip, equal_but_for_replaced, object_before, small};
+use fake::{
+    Behaviour, FakeWorld, Meddling, Points, SETTLE, Stage, Trip, equal_but_for_replaced, object_before, small,
+};
 use mettle::exit::Exit;
-use mettle::model::{Change, Experiment, FaultKind, On, RunOutcome};
+use mettle::model::{Change, Experiment, FaultKind, On, OnConflict, RunOutcome, UNDO_ANNOTATION};
 use mettle::run::{
     Entry, Hook, Journal, Recorder, Reverted, RunClock, World, find_unreverted, open_changes, revert_all,
 };
@@ -60,9 +63,13 @@ fn run(stage: &Stage) -> bool {
 }
 
 async fn revert(world: &FakeWorld, journal: &Path) -> Reverted {
+    revert_with(world, journal, OnConflict::Tell).await
+}
+
+async fn revert_with(world: &FakeWorld, journal: &Path, on_conflict: OnConflict) -> Reverted {
     let mut journal = Journal::open(journal, None).expect("it can be opened");
     let recorder = Recorder::in_memory(RunClock::start());
-    revert_all(world, &mut journal, &recorder).await.expect("it can be read")
+    revert_all(world, &mut journal, &recorder, on_conflict).await.expect("it can be read")
 }
 
 /// What `mettle revert` does, and whether the cluster is what it was before the run; how many were undone.
@@ -216,6 +223,98 @@ fn every_fault_is_reverted_wherever_the_run_dies() {
         let changes = whole.world.points().count("apply:after");
         assert!(changes > 0, "{} changed nothing", kind.as_str());
         kill_everywhere(&experiment, changes);
+    }
+}
+
+/// Whatever becomes of a target while its fault is on, nothing is left of the fault, and nothing comes over those who
+/// took its place: whether the run reverts it, or another process after its death.
+#[test]
+fn a_target_that_does_not_stay_is_no_obstacle() {
+    for (kind, meddling) in
+        FaultKind::ALL.iter().flat_map(|kind| Meddling::ALL.map(|meddling| (*kind, meddling)))
+    {
+        let what = format!("{} {meddling:?}", kind.as_str());
+        let behaviour = Behaviour { meddling: Some(meddling), ..Behaviour::default() };
+        let whole = Stage::new(one(kind), behaviour.clone());
+        let ran = runtime().block_on(whole.run());
+        assert_eq!(ran.report.residue, [] as [&str; 0], "{what}");
+        assert_nothing_left(&whole, &whole.world, &what);
+
+        let names = whole.world.points().passed();
+        let at = names.iter().position(|name| name == "journal:applied").expect("it was applied") + 1;
+        let stage = Stage::with_points(one(kind), behaviour, Points::new(Trip::KillAt(at)));
+        assert!(run(&stage), "{what}");
+        runtime().block_on(async {
+            let world = stage.world.attach();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let reverted = revert(&world, &stage.journal).await;
+            assert!(reverted.open.is_empty() && !reverted.undone.is_empty(), "{what}: {reverted:?}");
+            assert_eq!(revert(&world, &stage.journal).await, Reverted::default(), "{what}");
+            assert!(world.residue().await.expect("it answers").is_empty(), "{what}");
+            tokio::time::sleep(SETTLE).await;
+            assert_nothing_left(&stage, &world, &what);
+        });
+    }
+}
+
+fn assert_nothing_left(stage: &Stage, world: &FakeWorld, what: &str) {
+    let directory = stage.journal.parent().expect("it has one");
+    assert_eq!(find_unreverted(directory).expect("they can be read"), [] as [PathBuf; 0], "{what}");
+    world.with(|state| {
+        assert!(state.agents.is_empty() && state.made.is_empty() && state.stopped.is_empty(), "{what}");
+        for (object, value) in &state.objects {
+            assert_eq!(*value, object_before(object), "{what}: {object}");
+        }
+        // What a command did once and for all has no inverse.
+        if stage.experiment.faults[0].kind.shape().held {
+            assert!(state.commands.is_empty(), "{what}: {:?}", state.commands);
+        }
+        let broken = state.pods.iter().find(|pod| pod.paused || !pod.ready || !pod.running);
+        assert!(broken.is_none(), "{what}: {broken:?}");
+        let (there, wanted) = (state.pods.len(), stage.before.pods.len());
+        assert_eq!(there, wanted, "{what}: every pod has one that took its place");
+    });
+}
+
+/// Somebody scales what we scaled, while our harness is dead: only a person may decide whose word counts.
+#[test]
+fn a_conflict_stays_open_until_a_person_decides() {
+    for (decision, replicas, says) in [
+        (OnConflict::Overwrite, 3, "forced: /spec/replicas was 7, and is 3 again"),
+        (OnConflict::Accept, 7, "abandoned: /spec/replicas is no longer 0"),
+    ] {
+        let experiment = one(FaultKind::ScaleDown);
+        let whole = Stage::new(experiment.clone(), Behaviour::default());
+        assert!(!run(&whole));
+        let names = whole.world.points().passed();
+        let at = names.iter().position(|name| name == "journal:applied").expect("it was applied") + 1;
+        let stage = Stage::with_points(experiment, Behaviour::default(), Points::new(Trip::KillAt(at)));
+        assert!(run(&stage));
+        runtime().block_on(async {
+            let world = stage.world.attach();
+            world.with(|state| {
+                for object in state.objects.values_mut() {
+                    let note = object["metadata"]["annotations"][UNDO_ANNOTATION].as_str().expect("a note");
+                    assert!(note.contains(r#""run":"r1""#), "{note}");
+                    object["spec"]["replicas"] = json!(7);
+                }
+            });
+            for _ in 0..2 {
+                let told = revert(&world, &stage.journal).await;
+                assert!(told.undone.is_empty() && told.open.len() == 1 && told.has_conflict(), "{told:?}");
+            }
+            assert_eq!(world.residue().await.expect("it answers").len(), 1);
+            let decided = revert_with(&world, &stage.journal, decision).await;
+            assert_eq!((decided.undone, decided.open.len()), (vec![says.to_owned()], 0));
+            assert_eq!(revert(&world, &stage.journal).await, Reverted::default());
+            assert!(world.residue().await.expect("it answers").is_empty());
+            world.with(|state| {
+                for object in state.objects.values() {
+                    assert_eq!(object["spec"]["replicas"], replicas);
+                    assert!(object["metadata"].get("annotations").is_none(), "{object}");
+                }
+            });
+        });
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use mettle::model::{
     CheckKind, CheckSpec, Component, Direction, Experiment, FaultKind, FaultSpec, FileError, Limits,
-    LoadSpec, On, Parameters, PhaseSeconds, Repeat, Role, Scenario, Suite, TargetSpec, WindowName,
-    parse_yaml,
+    LoadSpec, On, Parameters, PhaseSeconds, Repeat, Role, Scenario, StopCondition, StopKind, Suite,
+    TargetSpec, WindowName, parse_yaml,
 };
 use proptest::prelude::*;
 
@@ -170,12 +170,33 @@ fn check() -> impl Strategy<Value = CheckSpec> {
     ]
 }
 
+fn stop() -> impl Strategy<Value = StopCondition> {
+    let kind = prop::sample::select(vec![StopKind::ErrorRate, StopKind::Latency, StopKind::LostLeader]);
+    (kind, 0u8..=99, 1u32..=3600).prop_map(|(check, number, for_seconds)| {
+        let of = |kind| (check == kind).then_some(f64::from(number));
+        StopCondition {
+            check,
+            max_percent: of(StopKind::ErrorRate),
+            quantile: of(StopKind::Latency).map(|_| 0.99),
+            max_ms: of(StopKind::Latency).map(|ms| ms + 1.0),
+            component: of(StopKind::LostLeader).map(|_| Component::Redis),
+            for_seconds,
+        }
+    })
+}
+
 fn experiment() -> impl Strategy<Value = Experiment> {
     let text = (any::<String>(), "[a-z0-9-]{1,63}", prop::collection::vec("[A-Z][0-9]{1,2}", 0..4));
     let lists = (prop::collection::vec(fault(), 1..=4), prop::collection::vec(check(), 1..=4));
     let numbers = (1u32..1_000_000, prop::option::of(1u32..1000), 1u64..10_000, 0u32..5, 0u32..3);
-    (text, lists, numbers).prop_map(
-        |((description, name, proves), (faults, expect), (users, lanes, requests_min, pods, nodes))| {
+    let stops = prop::collection::vec(stop(), 0..=4);
+    (text, lists, stops, numbers).prop_map(
+        |(
+            (description, name, proves),
+            (faults, expect),
+            stop_when,
+            (users, lanes, requests_min, pods, nodes),
+        )| {
             Experiment {
                 name,
                 description,
@@ -185,7 +206,13 @@ fn experiment() -> impl Strategy<Value = Experiment> {
                 phases: PhaseSeconds::default(),
                 faults,
                 expect,
-                limits: Limits { pods, nodes, ..Limits::default() },
+                limits: Limits {
+                    pods,
+                    nodes,
+                    deadline_seconds: Some(lanes.unwrap_or(9)),
+                    ..Limits::default()
+                },
+                stop_when,
             }
         },
     )

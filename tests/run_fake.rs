@@ -1,6 +1,8 @@
 //! The whole loop against the in-memory cluster and load: it passes when the stack holds, and only then.
 
 mod fake;
+#[path = "run_fake/stops.rs"]
+mod stops;
 
 use std::collections::BTreeSet;
 
@@ -319,9 +321,12 @@ async fn what_goes_too_far_is_refused_before_the_first_change() {
     too_many.limits.pods = 2;
     let mut no_node = kill_node();
     no_node.limits.nodes = 0;
+    let mut elsewhere = kill_backend();
+    elsewhere.limits.namespaces = vec!["shop".to_owned()];
     for (experiment, behaviour, says) in [
         (too_many, Behaviour::default(), "it would hit 3 pods, limits.pods is 2"),
         (no_node, Behaviour::default(), "it would hit 1 nodes, limits.nodes is 0"),
+        (elsewhere, Behaviour::default(), "it would hit namespace ai-platform, limits.namespaces is shop"),
         (kill_backend(), Behaviour { labelled: false, ..Behaviour::default() }, "does not carry the label"),
     ] {
         let stage = Stage::new(experiment, behaviour);

@@ -308,7 +308,13 @@ fn every_field_is_documented() {
     for (page, sources) in [
         (
             "docs/experiments.md",
-            &["src/model/experiment.rs", "src/model/fault_spec.rs", "src/model/parameters.rs"] as &[&str],
+            &[
+                "src/model/experiment.rs",
+                "src/model/fault_spec.rs",
+                "src/model/limits.rs",
+                "src/model/parameters.rs",
+                "src/model/stop_when.rs",
+            ] as &[&str],
         ),
         ("docs/scenarios.md", &["src/model/scenario.rs"]),
         ("docs/report.md", &["src/model/report.rs"]),

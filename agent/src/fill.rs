@@ -1,8 +1,7 @@
 //! Fills a volume of the target with a file.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -47,7 +46,6 @@ pub struct Fill {
 struct Open {
     directory: Directory,
     file: File,
-    path: PathBuf,
     /// End of what was written, bytes.
     end: u64,
 }
@@ -136,8 +134,8 @@ impl Work for Fill {
         for (file, bytes) in directory.clean()? {
             say("note", &format!("removed {file} of a dead agent: {bytes} bytes"));
         }
-        let (file, path) = directory.create()?;
-        self.open = Some(Open { directory, file, path, end: 0 });
+        let file = directory.create()?;
+        self.open = Some(Open { directory, file, end: 0 });
         self.write_on()
     }
 
@@ -154,9 +152,6 @@ impl Work for Fill {
         };
         let written = size(&open.file);
         let text = format!("{written} bytes written, {free} bytes free");
-        if open.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0) {
-            return Evidence::failed(format!("somebody removed the file; {text}"));
-        }
         if written == 0 {
             return Evidence::waiting(format!("{text}: nothing had to be written"));
         }
@@ -170,12 +165,7 @@ impl Work for Fill {
     fn undo(&mut self) -> Result<String, String> {
         let Some(open) = &self.open else { return Ok("nothing was written".to_owned()) };
         let written = size(&open.file);
-        match fs::remove_file(&open.path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("failed to remove the file: {error}")),
-        }
-        // What somebody else may hold open must not go on taking space.
+        // It has no name. What somebody else may hold open must not go on taking space.
         let _ = open.file.set_len(0);
         let free = open.directory.free_bytes().map(|free| format!(", {free} bytes free")).unwrap_or_default();
         self.open = None;

@@ -1,4 +1,4 @@
-//! A directory as the target sees it, and the files with which it is filled up.
+//! A directory as the target sees it, and the file with which it is filled up.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -37,9 +37,10 @@ impl Directory {
         Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
     }
 
-    /// A new file of ours, locked: as long as the lock is held, its agent lives. A number would not say so: agents in
-    /// other process namespaces may have the same one.
-    pub fn create(&self) -> Result<(File, PathBuf), String> {
+    /// A new file of ours, without a name: it goes with whoever holds it open, however they end, and whatever becomes of
+    /// their pod. Locked for the moment in which it has one: as long as the lock is held, its agent lives. A number would
+    /// not say so: agents in other process namespaces may have the same one.
+    pub fn create(&self) -> Result<File, String> {
         for attempt in 0..10 {
             let suffix = if attempt == 0 { String::new() } else { format!("-{attempt}") };
             let path = self.path().join(format!("{PREFIX}{}{suffix}", std::process::id()));
@@ -48,16 +49,18 @@ impl Directory {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(format!("failed to create a file: {error}")),
             };
-            if let Err(error) = file.try_lock() {
-                let _ = fs::remove_file(&path);
-                return Err(format!("failed to lock the file: {error}"));
-            }
-            return Ok((file, path));
+            let locked = file.try_lock();
+            fs::remove_file(&path)
+                .map_err(|error| format!("failed to take the file's name away: {error}"))?;
+            return match locked {
+                Ok(()) => Ok(file),
+                Err(error) => Err(format!("failed to lock the file: {error}")),
+            };
         }
-        Err("ten living agents fill this directory already".to_owned())
+        Err("ten agents were making a file here at the same time".to_owned())
     }
 
-    /// Removes what dead agents left; names and sizes (bytes).
+    /// Removes what agents left that died before their file had lost its name; names and sizes (bytes).
     pub fn clean(&self) -> Result<Vec<(String, u64)>, String> {
         let mut removed = Vec::new();
         let entries =

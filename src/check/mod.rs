@@ -15,6 +15,7 @@ mod recovery_time;
 mod redundancy;
 mod replicas_restored;
 mod route;
+mod stop_when;
 mod text;
 mod writes;
 
@@ -28,6 +29,7 @@ use crate::model::{CheckKind, CheckSpec, Experiment, Finding, LoadSpec, Recovery
 pub use evidence::evidence;
 pub use gate::baseline;
 pub use recovery::{STABLE_FOR_SECONDS, phases};
+pub use stop_when::broken;
 
 /// One check over one timeline.
 #[must_use]

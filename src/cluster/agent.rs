@@ -26,6 +26,9 @@ const BEAT: Duration = Duration::from_secs(1);
 /// The agent's own switch is at 5 s; the kubelet needs a moment to say that it ended.
 const ENDED_DEADLINE: Duration = Duration::from_secs(45);
 
+/// So often what a killed agent left is tried to be removed.
+const CLEANERS_MAX: u32 = 6;
+
 pub struct Start<'a> {
     pub pod: &'a PodRef,
     pub container: &'a str,
@@ -217,17 +220,28 @@ pub async fn await_ended(client: &Client, pod: &PodRef, name: &str) -> Result<En
     .await
 }
 
-/// Undoes what an agent that was killed left: another one, to its end.
+/// Undoes what an agent that was killed left: another one, to its end. One that an earlier revert started is enough, unless
+/// it failed, as it does while the container is starting again: then its name is used up, and the next one tries.
 pub async fn clean(client: &Client, cleaner: Start<'_>) -> Result<String, ClusterError> {
-    let (pod, name) = (cleaner.pod, cleaner.name);
-    // One that an earlier revert started is enough.
+    let pod = cleaner.pod;
     let pods = Api::<Pod>::namespaced(client.clone(), &pod.namespace);
     let found = pods.get_opt(&pod.name).await.map_err(ClusterError::api(format!("read pod {pod}")))?;
-    let found = found.filter(|found| found.metadata.uid.as_deref() == Some(&pod.uid));
-    if found.is_some_and(|found| !declares(&found, name)) {
-        start(client, cleaner, |_, _| {}).await?;
+    let Some(found) = found.filter(|found| found.metadata.uid.as_deref() == Some(&pod.uid)) else {
+        return Ok(format!("pod {pod} is gone, and with it what a killed agent left"));
+    };
+    let names = (1..=CLEANERS_MAX).map(|turn| match turn {
+        1 => cleaner.name.to_owned(),
+        turn => format!("{}-{turn}", cleaner.name),
+    });
+    let failed = |name: &String| matches!(state_of(&found, name), Ok(State::Ended { code, .. }) if code != 0);
+    let Some(name) = names.into_iter().find(|name| !failed(name)) else {
+        let why = format!("{CLEANERS_MAX} agents have failed to");
+        return Err(ClusterError::state(format!("clean up in pod {pod}"), why));
+    };
+    if !declares(&found, &name) {
+        start(client, Start { name: &name, ..cleaner }, |_, _| {}).await?;
     }
-    match await_ended(client, pod, name).await? {
+    match await_ended(client, pod, &name).await? {
         Ended::Well(said) => Ok(format!("{said}: what a killed agent left is removed")),
         Ended::Killed(said) => Err(ClusterError::state(format!("clean up in pod {pod}"), said)),
     }

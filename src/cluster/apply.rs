@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use super::agent::{self, Attached};
 use super::power::Power;
 use super::read::{node_info, pod_info};
-use super::{ClusterError, command, look, object, poll_until};
-use crate::model::{Change, Look, NodeHow, PodInfo, PodRef, Undo};
+use super::{ClusterError, command, look, missed, object, poll_until};
+use crate::model::{Change, ControlPlanePart, Look, NodeHow, OnConflict, PodInfo, PodRef, RunId, Undo};
 
 const REPLACED_DEADLINE: Duration = Duration::from_secs(150);
 const READY_DEADLINE: Duration = Duration::from_secs(150);
@@ -49,12 +49,13 @@ impl Applier {
         Self { client, power, agent_image, agents: Mutex::default(), looks: Mutex::default() }
     }
 
-    /// Makes one change. `said` receives what agents and looks say of its effect.
+    /// Makes one change of a run. `said` receives what agents and looks say of its effect.
     ///
     /// # Errors
     /// When the cluster refuses; then it may still have happened.
     pub async fn apply(
         &self,
+        run: &RunId,
         change: &Change,
         said: impl Fn(&str, String) + Clone + Send + Sync + 'static,
     ) -> Result<(), ClusterError> {
@@ -84,7 +85,7 @@ impl Applier {
             }
             Change::Edit { object, edits, look } => {
                 let edited = async {
-                    let says = object::edit(&self.client, object, edits).await?;
+                    let says = object::edit(&self.client, object, edits, run).await?;
                     // With a look of its own, what the API says is no effect yet.
                     let word = if look.is_some() { "note" } else { "effect" };
                     said(&reporter, format!("{word}: {says}"));
@@ -103,14 +104,34 @@ impl Applier {
                 said(&reporter, word.chars().take(300).collect());
                 Ok(())
             }
-            Change::PauseControlPlane { part } => {
-                let what = change.describe();
-                let state =
-                    self.power(&what)?.pause(*part).await.map_err(|why| ClusterError::state(what, why))?;
-                said(&reporter, format!("effect: {state}"));
-                Ok(())
+            Change::PauseControlPlane { part } => self.pause(*part, &reporter, said).await,
+        }
+    }
+
+    /// Stops a server, and looks whether anybody misses it: stopped alone is no effect, where somebody can be asked.
+    async fn pause(
+        &self,
+        part: ControlPlanePart,
+        what: &str,
+        said: impl Fn(&str, String) + Send + Sync + 'static,
+    ) -> Result<(), ClusterError> {
+        let power = self.power(what)?;
+        let question = missed::question(&self.client, part).await;
+        let state = power.pause(part).await.map_err(|why| ClusterError::state(what, why))?;
+        match question {
+            Ok(None) => said(what, format!("effect: {state}")),
+            Err(why) => said(what, format!("note: {state}; {why}")),
+            Ok(Some(question)) => {
+                said(what, format!("note: {state}"));
+                let (client, what) = (self.client.clone(), what.to_owned());
+                self.looks.lock().await.spawn(async move {
+                    if let Some(effect) = look::until_missed(&client, &question).await {
+                        said(&what, format!("effect: {state}; {effect}"));
+                    }
+                });
             }
         }
+        Ok(())
     }
 
     /// Looks before and after a change, the latter for as long as it takes.
@@ -163,7 +184,7 @@ impl Applier {
     ///
     /// # Errors
     /// When it is not undone within its deadline.
-    pub async fn undo(&self, undo: &Undo) -> Result<Applied, ClusterError> {
+    pub async fn undo(&self, undo: &Undo, on_conflict: OnConflict) -> Result<Applied, ClusterError> {
         match undo {
             Undo::AwaitReplaced { pod, controller } => self.await_replaced(pod, controller).await,
             Undo::AwaitReady { pod, agent: by } => {
@@ -194,11 +215,11 @@ impl Applier {
                     agent::Ended::Well(said) | agent::Ended::Killed(said) => Ok(Applied::Done(said)),
                 }
             }
-            Undo::Restore { object } => object::restore(&self.client, object).await,
+            Undo::Restore { object } => object::restore(&self.client, object, on_conflict).await,
             Undo::AwaitRollout { object } => object::settle(&self.client, object).await,
-            Undo::Delete { object } => object::delete(&self.client, object).await,
+            Undo::Delete { object } => object::delete(&self.client, object, on_conflict).await,
             Undo::Exec { command } => {
-                if !command::is_there(&self.client, command).await? {
+                if !command::await_running(&self.client, command).await? {
                     return Ok(Applied::AlreadyClean(format!(
                         "pod {} is gone, and the effect with it",
                         command.pod
@@ -207,7 +228,6 @@ impl Applier {
                 command::run(&self.client, command, COMMAND_DEADLINE).await?;
                 Ok(Applied::Done(format!("the inverse command ran in pod {}", command.pod)))
             }
-            Undo::Nothing { why } => Ok(Applied::AlreadyClean(why.clone())),
             Undo::ResumeControlPlane { part } => {
                 let what = undo.describe();
                 self.power(&what)?.resume(*part).await.map_err(|why| ClusterError::state(what, why))?;

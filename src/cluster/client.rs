@@ -72,3 +72,41 @@ pub async fn connect(kubeconfig: &Path) -> Result<Client, ClusterError> {
     config.write_timeout = Some(Duration::from_secs(30));
     Client::try_from(config).map_err(ClusterError::Client)
 }
+
+/// The address of the API in a kubeconfig's current context.
+#[must_use]
+pub fn server_of(kubeconfig: &Path) -> Option<String> {
+    let file = Kubeconfig::read_from(kubeconfig).ok()?;
+    let current = file.current_context?;
+    let context = file.contexts.into_iter().find(|context| context.name == current)?.context?;
+    file.clusters.into_iter().find(|cluster| cluster.name == context.cluster)?.cluster?.server
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_is_that_of_the_current_context() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kubeconfig");
+        let text = "
+apiVersion: v1
+kind: Config
+current-context: two
+clusters:
+  - { name: a, cluster: { server: 'https://a:1' } }
+  - { name: b, cluster: { server: 'https://b:2' } }
+contexts:
+  - { name: one, context: { cluster: a, user: u } }
+  - { name: two, context: { cluster: b, user: u } }
+users: []
+";
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(server_of(&path).as_deref(), Some("https://b:2"));
+        std::fs::write(&path, text.replace("two", "three")).unwrap();
+        assert!(server_of(&path).is_some());
+        std::fs::write(&path, text.replace("current-context: two", "current-context: none")).unwrap();
+        assert_eq!(server_of(&path), None);
+    }
+}

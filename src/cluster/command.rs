@@ -7,9 +7,10 @@ use kube::api::AttachParams;
 use kube::{Api, Client};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::ClusterError;
+use super::{ClusterError, poll_until};
 use crate::model::Command;
 
+const RUNNING_DEADLINE: Duration = Duration::from_secs(60);
 /// Bytes of output that are kept.
 const OUTPUT_MAX: u64 = 64 * 1024;
 
@@ -23,8 +24,28 @@ pub async fn run(client: &Client, command: &Command, deadline: Duration) -> Resu
     ran.map_err(|_| ClusterError::Deadline { what, seconds: deadline.as_secs() })?
 }
 
+/// Waits until the container runs, for it may be starting again; false: its pod is gone.
+///
+/// # Errors
+/// When it does not run within a minute.
+pub async fn await_running(client: &Client, command: &Command) -> Result<bool, ClusterError> {
+    let pods = Api::<Pod>::namespaced(client.clone(), &command.pod.namespace);
+    let what = format!("container {} of pod {} to run", command.container, command.pod);
+    poll_until(&what, RUNNING_DEADLINE, || async {
+        let found = pods.get_opt(&command.pod.name).await;
+        let found = found.map_err(ClusterError::api(format!("read pod {}", command.pod)))?;
+        let same = found.filter(|pod| pod.metadata.uid.as_deref() == Some(&command.pod.uid));
+        let Some(pod) = same else { return Ok(Ok(false)) };
+        let statuses = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+        let own = statuses.iter().find(|status| status.name == command.container);
+        let runs = own.and_then(|status| status.state.as_ref()).is_some_and(|state| state.running.is_some());
+        Ok(if runs { Ok(true) } else { Err("it does not run".to_owned()) })
+    })
+    .await
+}
+
 /// Whether the pod is the one that was meant.
-pub async fn is_there(client: &Client, command: &Command) -> Result<bool, ClusterError> {
+async fn is_there(client: &Client, command: &Command) -> Result<bool, ClusterError> {
     let pods = Api::<Pod>::namespaced(client.clone(), &command.pod.namespace);
     let found = pods.get_opt(&command.pod.name).await;
     let found = found.map_err(ClusterError::api(format!("read pod {}", command.pod)))?;

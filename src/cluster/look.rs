@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use kube::Client;
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, Client};
 use tokio::net::TcpStream;
 
-use super::command;
+use super::{command, denied, missed};
 use crate::model::{Command, Look};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -15,36 +16,71 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 const DIAL_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What was seen before the change.
-#[derive(Debug, Clone, Copy)]
-pub struct Before(u64);
+#[derive(Debug, Clone)]
+pub enum Before {
+    Sum(u64),
+    /// What was so, or could not be told, before proves nothing by being so afterwards.
+    CanChange(bool),
+    Allowed(Vec<denied::Question>),
+}
 
 pub async fn before(client: &Client, look: &Look) -> Before {
     match look {
-        Look::Grows { commands } => Before(sum(client, commands).await),
-        // What could not be reached before proves nothing by not being reached.
-        Look::Unreachable { addresses } => Before(u64::from(!none_answers(addresses).await)),
+        Look::Grows { commands } => Before::Sum(sum(client, commands).await),
+        Look::Unreachable { addresses } => Before::CanChange(!none_answers(addresses).await),
+        Look::Denied { binding } => Before::Allowed(denied::allowed(client, binding).await),
+        Look::Tainted { node, key } => Before::CanChange(is_tainted(client, node, key).await == Some(false)),
     }
 }
 
 /// Returns once the effect was seen, or when it was not for [`LOOKS_MAX`] looks.
-pub async fn until_effective(client: &Client, look: &Look, Before(before): Before) -> Option<String> {
+pub async fn until_effective(client: &Client, look: &Look, before: Before) -> Option<String> {
     for _ in 0..LOOKS_MAX {
         tokio::time::sleep(EVERY).await;
-        match look {
-            Look::Grows { commands } => {
-                let now = sum(client, commands).await;
-                if now > before {
-                    return Some(format!("effect: the counters grew from {before} to {now}"));
-                }
-            }
-            Look::Unreachable { addresses } => {
-                if before == 1 && none_answers(addresses).await {
-                    return Some(format!("effect: no connection to {}", addresses.join(", ")));
-                }
-            }
+        let effect = effect(client, look, &before).await;
+        if effect.is_some() {
+            return effect.map(|effect| format!("effect: {effect}"));
         }
     }
     None
+}
+
+async fn effect(client: &Client, look: &Look, before: &Before) -> Option<String> {
+    match (look, before) {
+        (Look::Grows { commands }, Before::Sum(before)) => {
+            let now = sum(client, commands).await;
+            (now > *before).then(|| format!("the counters grew from {before} to {now}"))
+        }
+        (Look::Unreachable { addresses }, Before::CanChange(true)) => {
+            let none = none_answers(addresses).await;
+            none.then(|| format!("no connection to {}", addresses.join(", ")))
+        }
+        (Look::Denied { .. }, Before::Allowed(allowed)) => denied::first_denied(client, allowed).await,
+        (Look::Tainted { node, key }, Before::CanChange(true)) => {
+            let tainted = is_tainted(client, node, key).await == Some(true);
+            tainted.then(|| format!("the node controller has tainted {node} with {key}"))
+        }
+        _ => None,
+    }
+}
+
+/// Returns once the question has no answer, or when it had for [`LOOKS_MAX`] looks.
+pub async fn until_missed(client: &Client, question: &missed::Question) -> Option<String> {
+    for _ in 0..LOOKS_MAX {
+        if let Some(effect) = question.missed(client).await {
+            return Some(effect);
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+    None
+}
+
+/// `None` when nobody says.
+async fn is_tainted(client: &Client, node: &str, key: &str) -> Option<bool> {
+    let nodes = Api::<Node>::all(client.clone());
+    let found = tokio::time::timeout(DIAL_DEADLINE, nodes.get(node)).await.ok()?.ok()?;
+    let taints = found.spec.unwrap_or_default().taints.unwrap_or_default();
+    Some(taints.iter().any(|taint| taint.key == key))
 }
 
 /// Of all numbers that the commands print at the ends of their lines. One that fails counts nothing.

@@ -1,12 +1,15 @@
 //! The Kubernetes API: read, wait, tunnel, and the one place that mutates during a run.
 
 mod agent;
+mod allowed;
 mod apply;
 mod cache;
 mod client;
 mod command;
+mod denied;
 mod door;
 mod look;
+mod missed;
 mod object;
 mod power;
 mod read;
@@ -14,9 +17,10 @@ mod tunnel;
 mod wait;
 
 pub use agent::AGENT_PREFIX;
+pub use allowed::{Wanted, lacking};
 pub use apply::{Applied, Applier};
 pub use cache::PodCache;
-pub use client::{ClusterError, connect};
+pub use client::{ClusterError, connect, server_of};
 pub use door::Door;
 pub use power::{Answer, Power};
 pub use read::{NAME_LABEL, deployment_info, node_info, pod_info, set_info, snapshot};

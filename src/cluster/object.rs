@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::read::{deployment_info, pod_info, set_info};
 use super::{Applied, ClusterError, poll_until};
-use crate::model::{self, Edit, ObjectRef, Restored, TOUCHED_LABEL, WorkloadInfo};
+use crate::model::{self, Edit, ObjectRef, OnConflict, Restored, RunId, TOUCHED_LABEL, WorkloadInfo};
 
 /// Somebody else writes at the same moment: so often it is tried again.
 const TRIES: u32 = 8;
@@ -46,6 +46,19 @@ fn malformed(object: &ObjectRef) -> impl Fn(serde_json::Error) -> ClusterError +
     move |error| ClusterError::state(format!("read {object}"), error.to_string())
 }
 
+/// All objects of the kind and namespace of `any`. A kind that the cluster does not know, or hides from us, has none.
+pub async fn list(
+    client: &Client,
+    any: &ObjectRef,
+    parameters: &ListParams,
+) -> Result<Vec<DynamicObject>, ClusterError> {
+    match api(client, any).list(parameters).await {
+        Ok(list) => Ok(list.items),
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => Ok(Vec::new()),
+        Err(error) => Err(ClusterError::api(format!("list objects of kind {}", any.kind))(error)),
+    }
+}
+
 /// Reads, changes and writes an object until nobody came between; `None`: there is nothing to be written.
 async fn rewrite<T>(
     client: &Client,
@@ -75,11 +88,15 @@ async fn rewrite<T>(
 }
 
 /// Makes the edits; what the server says of them then.
-pub async fn edit(client: &Client, object: &ObjectRef, edits: &[Edit]) -> Result<String, ClusterError> {
+pub async fn edit(
+    client: &Client,
+    object: &ObjectRef,
+    edits: &[Edit],
+    run: &RunId,
+) -> Result<String, ClusterError> {
     let what = format!("edit {object}");
     let edited = rewrite(client, object, &what, |value| {
-        let run = "mettle";
-        model::edit(value, edits, run).map_err(|why| ClusterError::state(what.clone(), why))?;
+        model::edit(value, edits, &run.0).map_err(|why| ClusterError::state(what.clone(), why))?;
         Ok((true, ()))
     });
     edited.await?.ok_or_else(|| ClusterError::state(what.clone(), "it is not there"))?;
@@ -95,23 +112,32 @@ pub async fn edit(client: &Client, object: &ObjectRef, edits: &[Edit]) -> Result
 }
 
 /// Puts the fields back that the object says were edited; waits until a workload's pods are as they should be.
-pub async fn restore(client: &Client, object: &ObjectRef) -> Result<Applied, ClusterError> {
+pub async fn restore(
+    client: &Client,
+    object: &ObjectRef,
+    on_conflict: OnConflict,
+) -> Result<Applied, ClusterError> {
     let what = format!("restore {object}");
     let restored = rewrite(client, object, &what, |value| {
-        let restored = model::restore(value).map_err(|why| ClusterError::state(what.clone(), why))?;
-        Ok((restored == Restored::Done, restored))
+        let restored = model::restore(value, on_conflict);
+        let restored = restored.map_err(|why| ClusterError::state(what.clone(), why))?;
+        Ok((!matches!(restored, Restored::Clean | Restored::Conflict(_)), restored))
     });
-    match restored.await? {
-        None => Ok(Applied::AlreadyClean(format!("{object} is gone"))),
-        Some(Restored::Conflict(why)) => Ok(Applied::Conflict(format!("{object}: {why}"))),
-        Some(done) => {
-            rollout(client, object).await?;
-            Ok(match done {
-                Restored::Clean => Applied::AlreadyClean(format!("{object} bears no edit of ours")),
-                _ => Applied::Done(format!("{object} is as it was")),
-            })
+    let how = match restored.await? {
+        None => return Ok(Applied::AlreadyClean(format!("{object} is gone"))),
+        Some(Restored::Conflict(why)) => return Ok(Applied::Conflict(format!("{object}: {why}"))),
+        // How somebody else's state is to come to rest is not ours to know.
+        Some(Restored::Accepted(why)) => {
+            return Ok(Applied::Done(format!("abandoned: {object} stays as it is, though {why}")));
         }
-    }
+        Some(Restored::Clean) => Applied::AlreadyClean(format!("{object} bears no edit of ours")),
+        Some(Restored::Done) => Applied::Done(format!("{object} is as it was")),
+        Some(Restored::Overwrote(what)) => {
+            Applied::Done(format!("forced: {object} is as it was; overwritten: {}", what.join("; ")))
+        }
+    };
+    rollout(client, object).await?;
+    Ok(how)
 }
 
 /// Waits for a rollout that is to stay, and takes our marks off its object.
@@ -187,13 +213,22 @@ pub async fn create(client: &Client, object: &ObjectRef, manifest: &Value) -> Re
 }
 
 /// Deletes what we made, and nothing else of that name.
-pub async fn delete(client: &Client, object: &ObjectRef) -> Result<Applied, ClusterError> {
+pub async fn delete(
+    client: &Client,
+    object: &ObjectRef,
+    on_conflict: OnConflict,
+) -> Result<Applied, ClusterError> {
     let what = format!("delete {object}");
     let api = api(client, object);
     let found = api.get_opt(&object.name).await.map_err(ClusterError::api(what.clone()))?;
     let Some(found) = found else { return Ok(Applied::AlreadyClean(format!("{object} is not there"))) };
     if found.labels().get(TOUCHED_LABEL.0).map(String::as_str) != Some(TOUCHED_LABEL.1) {
-        return Ok(Applied::Conflict(format!("{object} does not bear our label")));
+        // Somebody else's altogether: not even by force is it deleted.
+        let why = format!("{object} does not bear our label");
+        return Ok(match on_conflict {
+            OnConflict::Accept => Applied::Done(format!("abandoned: {why}, and stays")),
+            OnConflict::Tell | OnConflict::Overwrite => Applied::Conflict(why),
+        });
     }
     match api.delete(&object.name, &DeleteParams::default()).await {
         Ok(_) => {}
@@ -208,20 +243,15 @@ pub async fn delete(client: &Client, object: &ObjectRef) -> Result<Applied, Clus
     Ok(Applied::Done(format!("{object} is gone")))
 }
 
-/// Objects that still bear our label. A kind that the cluster does not know, or hides from us, has none.
+/// Objects that still bear our label.
 pub async fn touched(client: &Client, namespace: &str) -> Result<Vec<ObjectRef>, ClusterError> {
     let ours = ListParams::default().labels(&format!("{}={}", TOUCHED_LABEL.0, TOUCHED_LABEL.1)).limit(500);
     let mut found = Vec::new();
     for (api_version, kind) in KINDS {
         let namespace = (kind != "Node").then_some(namespace);
         let any = ObjectRef::new(api_version, kind, namespace, "");
-        match api(client, &any).list(&ours).await {
-            Ok(list) => found.extend(
-                list.items.iter().map(|item| ObjectRef::new(api_version, kind, namespace, &item.name_any())),
-            ),
-            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {}
-            Err(error) => return Err(ClusterError::api(format!("list objects of kind {kind}"))(error)),
-        }
+        let items = list(client, &any, &ours).await?;
+        found.extend(items.iter().map(|item| ObjectRef { name: item.name_any(), ..any.clone() }));
     }
     Ok(found)
 }

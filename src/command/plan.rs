@@ -35,12 +35,13 @@ pub async fn execute(global: &Global, args: &PlanArgs) -> CommandResult {
 pub fn text_of(plan: &Plan) -> String {
     use std::fmt::Write;
     let mut text = format!("experiment {}, seed {}\n", plan.experiment, plan.seed);
-    let limits = plan.limits;
+    let limits = &plan.limits;
     let _ = writeln!(
         text,
         "  limits: at most {} pods, {} nodes, {} workloads, {} other objects, {} % of a component",
         limits.pods, limits.nodes, limits.workloads, limits.objects, limits.share_percent
     );
+    let _ = writeln!(text, "  in namespaces: {}", limits.namespaces.join(", "));
     for fault in &plan.faults {
         let _ = writeln!(
             text,

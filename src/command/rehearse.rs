@@ -27,6 +27,7 @@ pub async fn execute(global: &Global, args: &RehearseArgs) -> CommandResult {
     let wanted = wanted(args, &rehearsal)?;
     let session = session::open(global).await?;
     session.refuse_unreverted()?;
+    session.require_rights(wanted.iter().map(|index| rehearsal.faults[*index].kind).collect()).await?;
     let world = Arc::new(session.world().await?);
     refuse_residue(&world).await?;
     let seed = args.seed.map_or_else(|| Seed(u64::from(rand::random::<u32>())), Seed);
@@ -44,7 +45,7 @@ pub async fn execute(global: &Global, args: &RehearseArgs) -> CommandResult {
                 stop: &stop,
                 run: &RunId(format!("{run}n{}", rows.len())),
                 seed: seed.derive(&format!("round/{round}")),
-                limits: rehearsal.limits,
+                limits: rehearsal.limits.clone(),
                 cluster: &session.label,
                 journals: &session.journals,
                 hook: None,

@@ -1,31 +1,41 @@
 //! `mettle revert`: undoes what an interrupted run left behind.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{Global, RevertArgs};
 use crate::command::{CommandResult, Failure, provider_failure, session};
 use crate::exit::Exit;
-use crate::model::Undo;
+use crate::model::{OnConflict, Undo};
 use crate::provider;
-use crate::run::{Journal, LiveWorld, Recorder, RunClock, World, find_unreverted, open_changes, revert_all};
+use crate::run::{
+    Journal, JournalError, LiveWorld, Recorder, Reverted, RunClock, World, find_unreverted, open_changes,
+    revert_all,
+};
 
 pub async fn execute(global: &Global, args: &RevertArgs) -> CommandResult {
     if let Some(journal) = args.journal.as_ref().filter(|journal| !journal.is_file()) {
         let error = anyhow::anyhow!("there is no journal {}", journal.display());
         return Err(Failure::new(Exit::Usage, error).hint("without --journal every open journal is reverted"));
     }
-    resume_servers(global).await?;
-    let session = session::open(global).await?;
-    let set_up = |error: crate::run::JournalError| Failure::new(Exit::SetUp, error);
+    let on_conflict = match (args.force, args.abandon) {
+        (true, _) => OnConflict::Overwrite,
+        (false, true) => OnConflict::Accept,
+        (false, false) => OnConflict::Tell,
+    };
     let journals = match &args.journal {
         Some(journal) => vec![journal.clone()],
-        None => find_unreverted(&session.journals).map_err(set_up)?,
+        None => find_unreverted(&session::journals_of(global)).map_err(set_up)?,
     };
+    resume_servers(global, &journals).await?;
+    let session = session::open(global).await?;
     let world = session.world().await?;
     let mut open = 0;
+    let mut conflict = false;
     for journal in &journals {
-        open += revert_one(&world, journal).await?;
+        let reverted = revert_one(&world, journal, on_conflict).await?;
+        open += reverted.open.len();
+        conflict |= reverted.has_conflict();
     }
     sweep(&session.journals);
     let residue = world.residue().await.map_err(|error| Failure::new(Exit::SetUp, error))?;
@@ -37,16 +47,20 @@ pub async fn execute(global: &Global, args: &RevertArgs) -> CommandResult {
             println!("nothing to revert");
         }
     }
+    if conflict {
+        eprintln!(
+            "hint: `mettle revert --force` puts back what was before the fault, `--abandon` leaves what is there now"
+        );
+    }
     Ok(if open == 0 && residue.is_empty() { Exit::Pass } else { Exit::RevertIncomplete })
 }
 
 /// A run that died may have left the API server stopped: it is resumed before anybody asks it anything. What was stopped
 /// stays open in the journal, and is reverted with the rest.
-async fn resume_servers(global: &Global) -> Result<(), Failure> {
-    let set_up = |error: crate::run::JournalError| Failure::new(Exit::SetUp, error);
+async fn resume_servers(global: &Global, journals: &[PathBuf]) -> Result<(), Failure> {
     let mut parts = BTreeSet::new();
-    for journal in find_unreverted(&session::journals_of(global)).map_err(set_up)? {
-        let open = open_changes(&journal).map_err(set_up)?.into_iter();
+    for journal in journals {
+        let open = open_changes(journal).map_err(set_up)?.into_iter();
         parts.extend(open.filter_map(|change| match change.undo {
             Undo::ResumeControlPlane { part } => Some(part),
             _ => None,
@@ -74,14 +88,16 @@ fn sweep(journals: &Path) {
     }
 }
 
-/// How many changes stay open.
-async fn revert_one(world: &LiveWorld, path: &Path) -> Result<usize, Failure> {
-    let set_up = |error| Failure::new(Exit::SetUp, anyhow::Error::new(error));
+async fn revert_one(world: &LiveWorld, path: &Path, on_conflict: OnConflict) -> Result<Reverted, Failure> {
     let mut journal = Journal::open(path, None).map_err(set_up)?;
     let recorder = Recorder::in_memory(RunClock::start());
     eprintln!("mettle: reverting {}", path.display());
-    let reverted = revert_all(world, &mut journal, &recorder).await.map_err(set_up)?;
+    let reverted = revert_all(world, &mut journal, &recorder, on_conflict).await.map_err(set_up)?;
     reverted.undone.iter().for_each(|how| eprintln!("mettle:   {how}"));
     reverted.open.iter().for_each(|why| eprintln!("mettle:   not reverted: {why}"));
-    Ok(reverted.open.len())
+    Ok(reverted)
+}
+
+fn set_up(error: JournalError) -> Failure {
+    Failure::new(Exit::SetUp, error)
 }

@@ -39,6 +39,8 @@ pub async fn execute(global: &Global, args: &RunArgs) -> CommandResult {
 async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandResult {
     let session = session::open(global).await?;
     session.refuse_unreverted()?;
+    let faults = loaded.iter().flat_map(|one| &one.experiment.faults);
+    session.require_rights(faults.map(|fault| fault.kind).collect()).await?;
     let world = Arc::new(session.world().await?);
     refuse_residue(&world).await?;
     let out = fresh_directory(&args.out)?;
@@ -169,14 +171,6 @@ impl Ran<'_> {
             hook: None,
         };
         let view = live::follow(&experiment.name, recorder.subscribe());
-        let deadline = Settings::deadline(experiment);
-        let timer = tokio::spawn({
-            let stop = self.stop.clone();
-            async move {
-                tokio::time::sleep(deadline).await;
-                stop.request(format!("the experiment's deadline of {} s has passed", deadline.as_secs()));
-            }
-        });
         let report = run_experiment(Context {
             world: self.world,
             load: self.load,
@@ -189,7 +183,6 @@ impl Ran<'_> {
             recorder: &recorder,
         })
         .await;
-        timer.abort();
         view.abort();
         if let Some(problem) = recorder.finish() {
             eprintln!("mettle: {problem}");

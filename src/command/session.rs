@@ -1,5 +1,6 @@
 //! What the commands that touch a standing cluster share: the open cluster, its world, its journals.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,10 +8,11 @@ use kube::Client;
 
 use super::{Failure, provider_failure};
 use crate::cli::{Global, ProviderKind};
-use crate::cluster::{Answer, Applier, ClusterError, Dialer, Power, connect};
+use crate::cluster::{Answer, Applier, ClusterError, Dialer, Power, Wanted, connect, lacking, server_of};
 use crate::component::Credentials;
 use crate::exit::Exit;
-use crate::model::{ControlPlanePart, NodeHow};
+use crate::fault;
+use crate::model::{ControlPlanePart, FaultKind, NodeHow};
 use crate::provider::{self, ClusterHandle, power};
 use crate::run::{LiveWorld, find_unreverted};
 use crate::stack::{NAMESPACE, agent_image, read_password};
@@ -44,7 +46,7 @@ pub async fn open(global: &Global) -> Result<Session, Failure> {
         Err(_) => return Err(unreachable("no answer within 10 s".to_owned())),
     }
     let label = format!("{}/{}", kind_name(global.cluster), handle.name);
-    let journals = journals_directory(&label);
+    let journals = journals_of(global);
     Ok(Session { handle, client, label, journals })
 }
 
@@ -71,9 +73,21 @@ pub fn kind_name(kind: ProviderKind) -> &'static str {
     }
 }
 
-/// The journals of a cluster that nobody has opened.
+/// The journals of a cluster, opened or not.
 pub fn journals_of(global: &Global) -> PathBuf {
-    journals_directory(&format!("{}/{}", kind_name(global.cluster), global.name))
+    // One kubeconfig after another: what was changed in one cluster must not be looked for in the next.
+    let name = match global.cluster {
+        ProviderKind::Current => server_of_kubeconfig().unwrap_or_else(|| "current".to_owned()),
+        _ => global.name.clone(),
+    };
+    journals_directory(&format!("{}/{name}", kind_name(global.cluster)))
+}
+
+/// The address of the API, in letters that a directory may have.
+fn server_of_kubeconfig() -> Option<String> {
+    let server = server_of(&provider::open(ProviderKind::Current, "").ok()?.kubeconfig)?;
+    let server = server.split_once("://").map_or(server.as_str(), |(_, rest)| rest);
+    Some(server.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect())
 }
 
 /// Outside every run's directory: an interrupted run's journal must be found whatever `--out` it had.
@@ -134,6 +148,29 @@ impl Session {
         };
         let applier = Applier::new(self.client.clone(), power, agent_image);
         Ok(LiveWorld::new(self.client.clone(), NAMESPACE.to_owned(), dialer, applier, credentials))
+    }
+
+    /// Refuses, before anything is changed, when a right is missing that these faults need.
+    pub async fn require_rights(&self, kinds: BTreeSet<FaultKind>) -> Result<(), Failure> {
+        let rights = fault::always().into_iter().chain(kinds.into_iter().flat_map(fault::rights));
+        let wanted: BTreeSet<Wanted> = rights
+            .flat_map(|right| {
+                right.verbs.iter().map(move |verb| Wanted {
+                    namespace: (!right.cluster).then(|| NAMESPACE.to_owned()),
+                    group: right.group.to_owned(),
+                    resource: right.resource.to_owned(),
+                    verb: (*verb).to_owned(),
+                })
+            })
+            .collect();
+        let lacking = lacking(&self.client, wanted.into_iter().collect()).await;
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let lacking: Vec<String> = lacking.iter().map(Wanted::to_string).collect();
+        let error = anyhow::anyhow!("the kubeconfig's user may not: {}", lacking.join(", "));
+        Err(Failure::new(Exit::SetUp, error)
+            .hint("`mettle rbac FILE` prints what the faults of a file need, for `kubectl apply -f -`"))
     }
 
     /// Refuses while an earlier run's changes are open.

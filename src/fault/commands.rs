@@ -22,8 +22,7 @@ pub fn changes(
     snapshot: &Snapshot,
     random: &mut ChaCha8Rng,
 ) -> Result<Vec<PlannedChange>, PlanError> {
-    let targets = select::pods(&spec.target, snapshot, random)?;
-    targets.into_iter().map(|(pod, target)| change(spec, pod, target)).collect()
+    select::on_pods(spec, snapshot, random, |pod, target| change(spec, pod, target))
 }
 
 fn change(spec: &FaultSpec, pod: &PodInfo, target: Target) -> Result<PlannedChange, PlanError> {
@@ -145,15 +144,16 @@ fn redis(spec: &FaultSpec) -> Script {
                 "for i in 1 2 3 4 5 6 7 8 9 10; do ! timeout 3 {REDIS} ping || exit 0; done; exit 1"
             )),
         },
+        // Noted where it outlives the container, as the undo may have to, and goes with the pod, as the effect does.
         _ => Script {
             component,
             run: format!(
-                "get() {{ {REDIS} config get maxmemory | tail -n 1; }}; [ -e /data/.mettle-maxmemory ] || get > /data/.mettle-maxmemory; \
+                "get() {{ {REDIS} config get maxmemory | tail -n 1; }}; [ -e /dev/shm/.mettle-maxmemory ] || get > /dev/shm/.mettle-maxmemory; \
                  {REDIS} config set maxmemory 1mb; n=$(get); [ \"$n\" != 1048576 ] || \
                  {REDIS} info memory | tr -d '\\r' | grep '^used_memory:' | {{ IFS=: read k v; [ \"$v\" -lt 1048576 ] || echo effect: $v bytes are used of $n; }}"
             ),
             undo: Some(format!(
-                "[ -e /data/.mettle-maxmemory ] || exit 0; {REDIS} config set maxmemory $(cat /data/.mettle-maxmemory); rm /data/.mettle-maxmemory"
+                "[ -e /dev/shm/.mettle-maxmemory ] || exit 0; {REDIS} config set maxmemory $(cat /dev/shm/.mettle-maxmemory); rm /dev/shm/.mettle-maxmemory"
             )),
         },
     }

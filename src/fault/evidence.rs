@@ -171,7 +171,7 @@ mod tests {
     fn planned(change: Change) -> PlannedChange {
         let target =
             Target { object: String::new(), node: None, component: None, role: None, because: String::new() };
-        PlannedChange { target, change, undo: Undo::Nothing { why: String::new() } }
+        PlannedChange { target, change, undo: Undo::AwaitReady { pod: pod_ref(), agent: None } }
     }
 
     fn pod_ref() -> PodRef {

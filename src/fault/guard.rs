@@ -3,24 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::PlanError;
-use crate::model::{Change, Component, Limits, ObjectRef, PlannedFault, Snapshot};
+use crate::model::{
+    Change, Component, Limits, ObjectRef, PROTECTED_NAMESPACES, PlannedFault, PodInfo, Snapshot, WorkloadInfo,
+};
 
 /// A namespace is touched only when its owner put this label on it.
 pub const ALLOWED_LABEL: (&str, &str) = ("mettle.dev/chaos", "allowed");
 
-/// Never touched, whatever their labels.
-pub const PROTECTED_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+/// A pod with one of these labels is never touched: the harness itself, and whatever its owner marked.
+pub const PROTECTED_LABELS: [(&str, &str); 2] =
+    [("app.kubernetes.io/name", "mettle"), ("mettle.dev/protected", "true")];
 
 /// Refuses the faults together when they would break more than the limits allow.
 ///
 /// # Errors
 /// With the first fault that goes too far.
-pub fn guard(faults: &[PlannedFault], limits: Limits, snapshot: &Snapshot) -> Result<(), PlanError> {
+pub fn guard(faults: &[PlannedFault], limits: &Limits, snapshot: &Snapshot) -> Result<(), PlanError> {
     let mut hit = Hit::default();
     for fault in faults {
         let refuse = |why: String| PlanError::Refused { fault: fault.index, kind: fault.kind, why };
         for change in &fault.changes {
-            hit.add(&change.change, snapshot).map_err(refuse)?;
+            hit.add(&change.change, limits, snapshot).map_err(refuse)?;
         }
         hit.problem(limits, snapshot).map_or(Ok(()), |why| Err(refuse(why)))?;
     }
@@ -38,18 +41,32 @@ struct Hit {
 }
 
 impl Hit {
-    fn add(&mut self, change: &Change, snapshot: &Snapshot) -> Result<(), String> {
+    fn add(&mut self, change: &Change, limits: &Limits, snapshot: &Snapshot) -> Result<(), String> {
         if let Some(pod) = change.pod() {
-            namespace(&pod.namespace, snapshot)?;
+            namespace(&pod.namespace, limits, snapshot)?;
+            if snapshot.pod(&pod.namespace, &pod.name).is_some_and(PodInfo::is_protected) {
+                return Err(format!("pod {pod} is protected"));
+            }
             self.pods.insert((pod.namespace.clone(), pod.name.clone()));
         }
         match change {
             Change::NodePower { node, .. } => {
+                let marked = |pod: &&PodInfo| pod.node.as_ref() == Some(node) && bears_mark(&pod.labels);
+                if let Some(pod) = snapshot.pods.iter().find(marked) {
+                    return Err(format!(
+                        "node {node} hosts {}/{}, which is protected",
+                        pod.namespace, pod.name
+                    ));
+                }
                 self.nodes.insert(node.clone());
             }
             Change::Edit { object, .. } | Change::Create { object, .. } => {
                 if let Some(name) = &object.namespace {
-                    namespace(name, snapshot)?;
+                    namespace(name, limits, snapshot)?;
+                }
+                let edited = |workload: &&WorkloadInfo| workload.object() == *object;
+                if snapshot.workloads.iter().find(edited).is_some_and(|found| bears_mark(&found.labels)) {
+                    return Err(format!("{object} is protected"));
                 }
                 match object.kind.as_str() {
                     "Node" => self.nodes.insert(object.name.clone()),
@@ -66,7 +83,7 @@ impl Hit {
         Ok(())
     }
 
-    fn problem(&self, limits: Limits, snapshot: &Snapshot) -> Option<String> {
+    fn problem(&self, limits: &Limits, snapshot: &Snapshot) -> Option<String> {
         let counts = [
             // What a drained node loses counts as the node.
             ("pods", "pods", self.pods_beside_nodes(snapshot), limits.pods),
@@ -98,7 +115,7 @@ impl Hit {
         self.pods.iter().filter(|(namespace, name)| !on_hit_node(namespace, name)).count()
     }
 
-    fn share(&self, limits: Limits, snapshot: &Snapshot) -> Option<String> {
+    fn share(&self, limits: &Limits, snapshot: &Snapshot) -> Option<String> {
         if limits.share_percent >= 100 {
             return None;
         }
@@ -127,9 +144,25 @@ impl Hit {
     }
 }
 
-fn namespace(name: &str, snapshot: &Snapshot) -> Result<(), String> {
+impl PodInfo {
+    /// No selector reaches it, and no plan may touch it.
+    pub(super) fn is_protected(&self) -> bool {
+        PROTECTED_NAMESPACES.contains(&self.namespace.as_str()) || bears_mark(&self.labels)
+    }
+}
+
+/// One of [`PROTECTED_LABELS`].
+pub(super) fn bears_mark(labels: &BTreeMap<String, String>) -> bool {
+    PROTECTED_LABELS.iter().any(|(key, value)| labels.get(*key).is_some_and(|found| found == value))
+}
+
+fn namespace(name: &str, limits: &Limits, snapshot: &Snapshot) -> Result<(), String> {
     if PROTECTED_NAMESPACES.contains(&name) {
         return Err(format!("namespace {name} is protected"));
+    }
+    if !limits.namespaces.iter().any(|allowed| allowed == name) {
+        let allowed = limits.namespaces.join(", ");
+        return Err(format!("it would hit namespace {name}, limits.namespaces is {allowed}"));
     }
     let (key, value) = ALLOWED_LABEL;
     let allowed = snapshot.namespaces.get(name).and_then(|labels| labels.get(key));
@@ -159,16 +192,16 @@ mod tests {
     #[test]
     fn limits_labels_and_protected_namespaces_hold() {
         let snapshot = redis_snapshot();
-        let one_pod = Limits { pods: 1, ..Limits::default() };
+        let one_pod = &Limits { pods: 1, ..Limits::default() };
         assert_eq!(guard(&[planned(FaultKind::PodKill, 1)], one_pod, &snapshot), Ok(()));
-        let refused = |faults: &[PlannedFault], limits, snapshot: &Snapshot| {
+        let refused = |faults: &[PlannedFault], limits: &Limits, snapshot: &Snapshot| {
             guard(faults, limits, snapshot).unwrap_err().to_string()
         };
         insta::assert_snapshot!(refused(&[planned(FaultKind::PodKill, 2)], one_pod, &snapshot),
             @"faults[0] (pod-kill) is refused: it would hit 2 pods, limits.pods is 1");
         insta::assert_snapshot!(refused(&[planned(FaultKind::NodeKill, 1)], one_pod, &snapshot),
             @"faults[0] (node-kill) is refused: it would hit 1 nodes, limits.nodes is 0");
-        insta::assert_snapshot!(refused(&[planned(FaultKind::NodeKill, 3)], Limits { pods: 1, nodes: 9, ..Limits::default() }, &snapshot),
+        insta::assert_snapshot!(refused(&[planned(FaultKind::NodeKill, 3)], &Limits { pods: 1, nodes: 9, ..Limits::default() }, &snapshot),
             @"faults[0] (node-kill) is refused: it would leave no node alive");
         let mut unlabelled = redis_snapshot();
         unlabelled.namespaces.clear();
@@ -180,30 +213,54 @@ mod tests {
         }
         insta::assert_snapshot!(refused(&[system], one_pod, &snapshot),
             @"faults[0] (pod-kill) is refused: namespace kube-system is protected");
+        let elsewhere = &Limits { namespaces: vec!["shop".into(), "till".into()], ..Limits::default() };
+        insta::assert_snapshot!(refused(&[planned(FaultKind::PodKill, 1)], elsewhere, &snapshot),
+            @"faults[0] (pod-kill) is refused: it would hit namespace ai-platform, limits.namespaces is shop, till");
+        insta::assert_snapshot!(refused(&[planned(FaultKind::ScaleDown, 1)], elsewhere, &snapshot),
+            @"faults[0] (scale-down) is refused: it would hit namespace ai-platform, limits.namespaces is shop, till");
     }
+
+    #[test]
+    fn what_bears_a_mark_is_refused() {
+        let wide = &Limits { pods: 9, nodes: 2, workloads: 1, ..Limits::default() };
+        for (key, value) in PROTECTED_LABELS {
+            // Planned before it was marked.
+            let faults =
+                [FaultKind::PodKill, FaultKind::NodeKill, FaultKind::ScaleDown].map(|kind| planned(kind, 1));
+            let mut snapshot = redis_snapshot();
+            let pods = snapshot.pods.iter_mut().map(|pod| &mut pod.labels);
+            let workloads = snapshot.workloads.iter_mut().map(|workload| &mut workload.labels);
+            pods.chain(workloads).for_each(|labels| drop(labels.insert(key.into(), value.into())));
+            for fault in faults {
+                let why = guard(&[fault], wide, &snapshot).unwrap_err().to_string();
+                assert!(why.ends_with(" is protected"), "{key}: {why}");
+            }
+        }
+    }
+
     #[test]
     fn every_kind_of_object_has_its_limit() {
         let snapshot = redis_snapshot();
-        let refused = |kind, limits| {
+        let refused = |kind, limits: Limits| {
             let faults = [planned(kind, 1)];
-            guard(&faults, limits, &snapshot)
+            guard(&faults, &limits, &snapshot)
                 .map_or_else(|error| error.to_string(), |()| "allowed".to_owned())
         };
         let none = Limits::default();
         insta::assert_snapshot!(
             [
-                refused(FaultKind::ScaleDown, none),
-                refused(FaultKind::ScaleDown, Limits { workloads: 1, ..none }),
-                refused(FaultKind::ScaleDown, Limits { workloads: 1, share_percent: 50, ..none }),
-                refused(FaultKind::EndpointsLost, none),
-                refused(FaultKind::EndpointsLost, Limits { objects: 1, ..none }),
-                refused(FaultKind::NodeCordon, none),
-                refused(FaultKind::NodeDrain, Limits { nodes: 1, ..none }),
-                refused(FaultKind::NodeDrain, Limits { nodes: 1, share_percent: 30, ..none }),
-                refused(FaultKind::PodKill, Limits { share_percent: 15, ..none }),
-                refused(FaultKind::PodKill, Limits { share_percent: 17, ..none }),
-                refused(FaultKind::ApiServerPause, none),
-                refused(FaultKind::ApiServerPause, Limits { control_plane: true, ..none }),
+                refused(FaultKind::ScaleDown, none.clone()),
+                refused(FaultKind::ScaleDown, Limits { workloads: 1, ..none.clone() }),
+                refused(FaultKind::ScaleDown, Limits { workloads: 1, share_percent: 50, ..none.clone() }),
+                refused(FaultKind::EndpointsLost, none.clone()),
+                refused(FaultKind::EndpointsLost, Limits { objects: 1, ..none.clone() }),
+                refused(FaultKind::NodeCordon, none.clone()),
+                refused(FaultKind::NodeDrain, Limits { nodes: 1, ..none.clone() }),
+                refused(FaultKind::NodeDrain, Limits { nodes: 1, share_percent: 30, ..none.clone() }),
+                refused(FaultKind::PodKill, Limits { share_percent: 15, ..none.clone() }),
+                refused(FaultKind::PodKill, Limits { share_percent: 17, ..none.clone() }),
+                refused(FaultKind::ApiServerPause, none.clone()),
+                refused(FaultKind::ApiServerPause, Limits { control_plane: true, ..none.clone() }),
             ]
             .join("\n"),
             @r"

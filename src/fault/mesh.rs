@@ -202,7 +202,7 @@ fn look_at<'a>(proxies: impl Iterator<Item = (&'a PodInfo, &'static str)>, filte
 mod tests {
     use super::*;
     use crate::fault::testing::{redis_snapshot, target};
-    use crate::model::{ServiceInfo, edit, restore};
+    use crate::model::{OnConflict, ServiceInfo, edit, restore};
 
     fn mesh() -> Snapshot {
         let mut snapshot = redis_snapshot();
@@ -259,7 +259,7 @@ mod tests {
             http[1]["fault"],
             json!({ "abort": { "httpStatus": 503, "percentage": { "value": 30.0 } } })
         );
-        restore(&mut object).unwrap();
+        restore(&mut object, OnConflict::Tell).unwrap();
         assert_eq!(object, before);
     }
 

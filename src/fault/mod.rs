@@ -20,7 +20,7 @@ mod testing;
 
 pub use catalogue::{FaultInfo, info};
 pub use evidence::evidence;
-pub use guard::{ALLOWED_LABEL, PROTECTED_NAMESPACES, guard};
+pub use guard::{ALLOWED_LABEL, PROTECTED_LABELS, guard};
 pub use objects::RUN_LABEL;
 pub use rights::{Right, always, rights};
 pub use select::{PlanError, key_slot};

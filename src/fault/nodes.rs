@@ -6,11 +6,14 @@ use serde_json::json;
 use super::pods::reference;
 use super::{PlanError, select};
 use crate::model::{
-    Change, Edit, FaultKind, FaultSpec, NodeHow, NodeInfo, ObjectRef, PlannedChange, Snapshot, Target, Undo,
+    Change, Edit, FaultKind, FaultSpec, Look, NodeHow, NodeInfo, ObjectRef, PlannedChange, Snapshot, Target,
+    Undo,
 };
 
 pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 pub const TAINT: &str = "mettle.dev/taint";
+/// What the node controller puts on a node that is cordoned.
+const CORDONED: &str = "node.kubernetes.io/unschedulable";
 
 pub fn changes(
     spec: &FaultSpec,
@@ -30,18 +33,21 @@ fn changes_of(spec: &FaultSpec, snapshot: &Snapshot, node: &str, target: Target)
         let node = node.to_owned();
         (Change::NodePower { node: node.clone(), how }, Undo::RestoreNode { node, how })
     };
-    let edit = |edits| {
+    let edit = |edits, look| {
         let object = ObjectRef::new("v1", "Node", None, node);
-        (Change::Edit { object: object.clone(), edits, look: None }, Undo::Restore { object })
+        (Change::Edit { object: object.clone(), edits, look }, Undo::Restore { object })
     };
-    let cordon = || edit(vec![Edit::set("/spec/unschedulable", true)]);
+    let cordon = || {
+        let look = Look::Tainted { node: node.to_owned(), key: CORDONED.to_owned() };
+        edit(vec![Edit::set("/spec/unschedulable", true)], Some(look))
+    };
     let (change, undo) = match spec.kind {
         FaultKind::NodeFreeze => power(NodeHow::Freeze),
         FaultKind::NodeIsolate => power(NodeHow::Isolate),
         FaultKind::NodeCordon | FaultKind::NodeDrain => cordon(),
         FaultKind::NodeTaint => {
             let value = json!({ "key": TAINT, "value": "fault", "effect": "NoExecute" });
-            edit(vec![Edit::Add { path: "/spec/taints".to_owned(), value }])
+            edit(vec![Edit::Add { path: "/spec/taints".to_owned(), value }], None)
         }
         _ => power(NodeHow::Off),
     };
@@ -52,9 +58,10 @@ fn changes_of(spec: &FaultSpec, snapshot: &Snapshot, node: &str, target: Target)
     changes
 }
 
-/// Every pod that a drain evicts: those of DaemonSets stay, those of protected namespaces are not ours.
+/// Every pod that a drain evicts: those of DaemonSets stay, and so do those that are protected.
 fn evictions(snapshot: &Snapshot, node: &str, target: &Target) -> Vec<PlannedChange> {
-    let on_node = snapshot.pods.iter().filter(|pod| pod.node.as_deref() == Some(node) && !pod.terminating);
+    let on_node = snapshot.pods.iter().filter(|pod| pod.node.as_deref() == Some(node));
+    let on_node = on_node.filter(|pod| !pod.terminating && !pod.is_protected());
     let evicted = on_node.filter_map(|pod| {
         let controller = pod.controller.clone()?;
         if controller.starts_with("DaemonSet/") || controller.starts_with("Job/") {

@@ -21,9 +21,7 @@ pub fn changes(
 ) -> Result<Vec<PlannedChange>, PlanError> {
     let found = match spec.kind {
         FaultKind::EndpointsLost => services(spec, snapshot)?,
-        FaultKind::RbacRevoked => {
-            of_component(spec, snapshot, "RoleBinding", |_| vec![Edit::set("/subjects", json!([]))])
-        }
+        FaultKind::RbacRevoked => bindings(spec, snapshot),
         FaultKind::NetworkPolicyDeny => policies(spec, snapshot)?,
         FaultKind::MeshDeny => return mesh::denials(run, index, spec, snapshot),
         FaultKind::MeshPoolTiny | FaultKind::MeshPlaintext => mesh::rules(spec, snapshot),
@@ -73,17 +71,18 @@ fn services(spec: &FaultSpec, snapshot: &Snapshot) -> Result<Vec<PlannedChange>,
     Ok(changes.collect())
 }
 
-fn of_component(
-    spec: &FaultSpec,
-    snapshot: &Snapshot,
-    kind: &str,
-    edits: impl Fn(&ObjectInfo) -> Vec<Edit>,
-) -> Vec<PlannedChange> {
+/// Role bindings of the component, without anybody whom they bind.
+fn bindings(spec: &FaultSpec, snapshot: &Snapshot) -> Vec<PlannedChange> {
     let objects = snapshot.objects.iter();
     let objects = objects
-        .filter(|found| found.object.kind == kind && found.component.is_some())
+        .filter(|found| found.object.kind == "RoleBinding" && found.component.is_some())
         .filter(|found| found.component == spec.target.component);
-    objects.map(|found| edited(spec, &found.object, edits(found), None, "belongs to the component")).collect()
+    let changes = objects.map(|found| {
+        let edits = vec![Edit::set("/subjects", json!([]))];
+        let look = Look::Denied { binding: found.object.clone() };
+        edited(spec, &found.object, edits, Some(look), "belongs to the component")
+    });
+    changes.collect()
 }
 
 /// Policies only ever allow, and what one allows no other takes away: so those that select the target's pods are emptied.

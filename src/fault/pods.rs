@@ -9,8 +9,7 @@ pub fn changes(
     snapshot: &Snapshot,
     random: &mut ChaCha8Rng,
 ) -> Result<Vec<PlannedChange>, PlanError> {
-    let targets = select::pods(&spec.target, snapshot, random)?;
-    targets.into_iter().map(|(pod, target)| change(spec, pod, target)).collect()
+    select::on_pods(spec, snapshot, random, |pod, target| change(spec, pod, target))
 }
 
 fn change(spec: &FaultSpec, pod: &PodInfo, target: Target) -> Result<PlannedChange, PlanError> {

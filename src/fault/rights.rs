@@ -33,6 +33,8 @@ pub fn always() -> Vec<Right> {
         right(true, "", "namespaces", &["get", "list"]),
         right(true, "", "nodes", READ),
         right(false, "", "pods", READ),
+        // Members are asked in their own protocol; where there is no route to them, by way of the API server.
+        right(false, "", "pods/portforward", &["create", "get"]),
         right(false, "", "services", &["get", "list"]),
         right(false, "", "secrets", &["get"]),
         right(false, "apps", "deployments", READ),
@@ -58,9 +60,12 @@ pub fn rights(kind: FaultKind) -> Vec<Right> {
             right(false, "", "pods/ephemeralcontainers", &["patch"]),
             right(false, "", "pods/attach", &["create", "get"]),
         ],
-        Way::Workloads => {
-            vec![right(false, "apps", "deployments", CHANGE), right(false, "apps", "statefulsets", CHANGE)]
-        }
+        // A StatefulSet never replaces a pod that an earlier template left broken: the undo deletes it.
+        Way::Workloads => vec![
+            right(false, "apps", "deployments", CHANGE),
+            right(false, "apps", "statefulsets", CHANGE),
+            right(false, "", "pods", &["delete"]),
+        ],
         Way::Nodes => match kind {
             FaultKind::NodeCordon | FaultKind::NodeTaint => vec![right(true, "", "nodes", CHANGE)],
             FaultKind::NodeDrain => {
@@ -74,10 +79,12 @@ pub fn rights(kind: FaultKind) -> Vec<Right> {
             FaultKind::NetworkPolicyDeny => {
                 vec![right(false, "networking.k8s.io", "networkpolicies", CHANGE)]
             }
-            // Giving subjects back is giving rights: the server wants `bind` for that.
+            // Giving subjects back is giving rights: the server wants `bind` for that. What the rights are is read from
+            // the role, and asked about.
             FaultKind::RbacRevoked => vec![
                 right(false, "rbac.authorization.k8s.io", "rolebindings", CHANGE),
-                right(false, "rbac.authorization.k8s.io", "roles", &["bind"]),
+                right(false, "rbac.authorization.k8s.io", "roles", &["get", "bind"]),
+                right(false, "authorization.k8s.io", "localsubjectaccessreviews", &["create"]),
             ],
             FaultKind::MeshPoolTiny | FaultKind::MeshPlaintext => {
                 vec![right(false, "networking.istio.io", "destinationrules", CHANGE), counters]
@@ -94,6 +101,8 @@ pub fn rights(kind: FaultKind) -> Vec<Right> {
             _ => vec![right(false, "networking.istio.io", "virtualservices", CHANGE), counters],
         },
         Way::Commands => vec![counters],
+        // Where the cluster's DNS is, to ask it.
+        Way::ControlPlane if kind == FaultKind::DnsServerPause => vec![right(true, "", "services", &["get"])],
         Way::ControlPlane => Vec::new(),
     }
 }
@@ -109,7 +118,7 @@ mod tests {
             let by_provider = matches!(
                 kind,
                 FaultKind::NodeKill | FaultKind::NodeFreeze | FaultKind::NodeIsolate | FaultKind::ZoneLoss
-            ) || way(*kind) == Way::ControlPlane;
+            ) || (way(*kind) == Way::ControlPlane && *kind != FaultKind::DnsServerPause);
             assert_eq!(none, by_provider, "{}", kind.as_str());
         }
     }

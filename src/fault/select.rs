@@ -4,14 +4,18 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
+use super::guard::bears_mark;
 use crate::model::{
-    Component, FaultKind, PodInfo, Role, RoleFact, Snapshot, Target, TargetSpec, WorkloadInfo,
+    Component, FaultKind, FaultSpec, PROTECTED_NAMESPACES, PlannedChange, PodInfo, Role, RoleFact, Snapshot,
+    Target, TargetSpec, WorkloadInfo,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PlanError {
     #[error("faults[{fault}].target matches nothing: {query}")]
     NoMatch { fault: usize, query: String },
+    #[error("faults[{fault}].target matches only what is protected: {query}")]
+    Protected { fault: usize, query: String },
     #[error("faults[{fault}].target wants {wanted}, and only {found} match: {query}")]
     TooFew { fault: usize, wanted: u32, found: usize, query: String },
     #[error("{object} has no controller that would replace it, so the fault could not be undone")]
@@ -34,6 +38,7 @@ impl PlanError {
     pub fn of_fault(self, index: usize) -> Self {
         match self {
             Self::NoMatch { query, .. } => Self::NoMatch { fault: index, query },
+            Self::Protected { query, .. } => Self::Protected { fault: index, query },
             Self::TooFew { wanted, found, query, .. } => Self::TooFew { fault: index, wanted, found, query },
             Self::Lacks { object, what, .. } => Self::Lacks { fault: index, object, what },
             other => other,
@@ -58,10 +63,23 @@ pub fn matching<'a>(
     };
     matching.retain(|(pod, _)| !pod.terminating && pod.node.is_some());
     matching.sort_by(|(a, _), (b, _)| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    if matching.is_empty() {
-        return Err(PlanError::NoMatch { fault: 0, query: describe(spec) });
-    }
+    spared(&mut matching, |(pod, _)| pod.is_protected(), spec)?;
     Ok(matching)
+}
+
+/// Takes out what is protected, before anything is drawn; something must be left.
+fn spared<T>(
+    matching: &mut Vec<T>,
+    is_protected: impl Fn(&T) -> bool,
+    spec: &TargetSpec,
+) -> Result<(), PlanError> {
+    let any = !matching.is_empty();
+    matching.retain(|one| !is_protected(one));
+    match (any, matching.is_empty()) {
+        (_, false) => Ok(()),
+        (true, true) => Err(PlanError::Protected { fault: 0, query: describe(spec) }),
+        (false, true) => Err(PlanError::NoMatch { fault: 0, query: describe(spec) }),
+    }
 }
 
 /// Draws as many as the target wants.
@@ -98,6 +116,17 @@ pub fn pods<'a>(
         .collect())
 }
 
+/// One change on each of them.
+pub fn on_pods(
+    spec: &FaultSpec,
+    snapshot: &Snapshot,
+    random: &mut ChaCha8Rng,
+    change: impl Fn(&PodInfo, Target) -> Result<PlannedChange, PlanError>,
+) -> Result<Vec<PlannedChange>, PlanError> {
+    let targets = pods(&spec.target, snapshot, random)?;
+    targets.into_iter().map(|(pod, target)| change(pod, target)).collect()
+}
+
 /// Deployments and StatefulSets of the selected pods, drawn by the seed.
 pub fn workloads<'a>(
     spec: &TargetSpec,
@@ -112,9 +141,10 @@ pub fn workloads<'a>(
             None => spec.labels.iter().all(|(key, value)| workload.labels.get(key) == Some(value)),
         })
         .collect();
-    if matching.is_empty() {
-        return Err(PlanError::NoMatch { fault: 0, query: describe(spec) });
-    }
+    let is_protected = |one: &&WorkloadInfo| {
+        PROTECTED_NAMESPACES.contains(&one.namespace.as_str()) || bears_mark(&one.labels)
+    };
+    spared(&mut matching, is_protected, spec)?;
     matching.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     let indices: Vec<usize> = (0..matching.len()).collect();
     let drawn = draw(spec, &indices, random)?.into_iter().map(|i| {
@@ -233,7 +263,36 @@ fn crc16(bytes: &[u8]) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::key_slot;
+    use std::collections::BTreeMap;
+
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::fault::testing::redis_snapshot;
+
+    #[test]
+    fn no_selector_reaches_what_is_protected() {
+        let labels = BTreeMap::from([("app.kubernetes.io/name".to_owned(), "redis".to_owned())]);
+        let spec = TargetSpec { labels, count: 5, ..TargetSpec::default() };
+        let mut snapshot = redis_snapshot();
+        snapshot.pods[0].namespace = "kube-system".into();
+        let drawn = |snapshot: &Snapshot, count| {
+            let spec = TargetSpec { count, ..spec.clone() };
+            pods(&spec, snapshot, &mut ChaCha8Rng::seed_from_u64(1))
+                .map(|drawn| drawn.into_iter().map(|(pod, _)| pod.name.clone()).collect::<Vec<_>>())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(drawn(&snapshot, 5).unwrap(), ["redis-1", "redis-2", "redis-3", "redis-4", "redis-5"]);
+        insta::assert_snapshot!(drawn(&snapshot, 6).unwrap_err(),
+            @"faults[0].target wants 6, and only 5 match: app.kubernetes.io/name=redis");
+        let mark = |pod: &mut PodInfo| drop(pod.labels.insert("mettle.dev/protected".into(), "true".into()));
+        snapshot.pods.iter_mut().for_each(mark);
+        insta::assert_snapshot!(drawn(&snapshot, 1).unwrap_err(),
+            @"faults[0].target matches only what is protected: app.kubernetes.io/name=redis");
+        snapshot.workloads[0].labels.insert("mettle.dev/protected".into(), "true".into());
+        let none = workloads(&spec, &snapshot, &mut ChaCha8Rng::seed_from_u64(1)).unwrap_err();
+        assert!(matches!(none, PlanError::Protected { .. }), "{none}");
+    }
 
     #[test]
     fn slots_are_those_of_the_cluster_specification() {

@@ -90,6 +90,10 @@ pub enum Look {
     Grows { commands: Vec<Command> },
     /// None of these addresses takes a connection any more.
     Unreachable { addresses: Vec<String> },
+    /// The API server says no to somebody whom this binding gave a right, and said yes before.
+    Denied { binding: ObjectRef },
+    /// The node bears this taint, and did not before: another's answer to what was done to it.
+    Tainted { node: String, key: String },
 }
 
 /// One mutation.
@@ -187,10 +191,6 @@ pub enum Undo {
     Exec {
         command: Command,
     },
-    /// Nothing is left to undo: what was done is over.
-    Nothing {
-        why: String,
-    },
     ResumeControlPlane {
         part: ControlPlanePart,
     },
@@ -268,7 +268,6 @@ impl Undo {
             Self::AwaitRollout { object } => format!("await the rollout of {object}"),
             Self::Delete { object } => format!("delete {object}"),
             Self::Exec { command } => command.describe(),
-            Self::Nothing { why } => format!("nothing: {why}"),
             Self::ResumeControlPlane { part } => format!("resume {}", part.as_str()),
         }
     }
@@ -278,10 +277,7 @@ impl Undo {
     #[must_use]
     pub fn only_waits(&self) -> bool {
         match self {
-            Self::AwaitReplaced { .. }
-            | Self::AwaitReady { .. }
-            | Self::AwaitRollout { .. }
-            | Self::Nothing { .. } => true,
+            Self::AwaitReplaced { .. } | Self::AwaitReady { .. } | Self::AwaitRollout { .. } => true,
             Self::RestoreNode { .. }
             | Self::EndAgent { .. }
             | Self::Restore { .. }

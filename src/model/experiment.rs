@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::fault_spec::one;
-use super::{Component, FaultSpec, FileError, Seed, Store, read_yaml};
+use super::stop_when::{STOP_CONDITIONS_MAX, StopCondition};
+use super::{Component, FaultSpec, FileError, Limits, Seed, Store, read_yaml};
 
 /// The checks. Each has a file in `check/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -103,39 +103,6 @@ pub struct CheckSpec {
     pub component: Option<Component>,
 }
 
-/// How much a run may break.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Limits {
-    /// Pods hit at the most, all faults together; pods of a killed node count under `nodes`.
-    #[serde(default = "one")]
-    pub pods: u32,
-    #[serde(default)]
-    pub nodes: u32,
-    /// Deployments and StatefulSets that are changed.
-    #[serde(default)]
-    pub workloads: u32,
-    /// Other objects of the API that are changed or made.
-    #[serde(default)]
-    pub objects: u32,
-    /// Share of a component's pods that is hit, in percent; a changed workload counts with all of its pods.
-    #[serde(default = "hundred")]
-    pub share_percent: u32,
-    /// Servers of the control plane may be stopped.
-    #[serde(default)]
-    pub control_plane: bool,
-}
-
-fn hundred() -> u32 {
-    100
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { pods: 1, nodes: 0, workloads: 0, objects: 0, share_percent: 100, control_plane: false }
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PhaseSeconds {
@@ -217,6 +184,9 @@ pub struct Experiment {
     pub expect: Vec<CheckSpec>,
     #[serde(default)]
     pub limits: Limits,
+    /// Any of these ends the run early, while faults are on or in recovery.
+    #[serde(default)]
+    pub stop_when: Vec<StopCondition>,
 }
 
 /// An ordered list of experiment files, relative to the suite's file.
@@ -290,6 +260,9 @@ impl Experiment {
         if self.expect.is_empty() || self.expect.len() > CHECKS_MAX {
             return at("expect", "must list 1 to 32 checks: a run without a check proves nothing");
         }
+        if self.stop_when.len() > STOP_CONDITIONS_MAX {
+            return at("stopWhen", "must list at most 16 conditions");
+        }
         if self.load.users == 0 {
             return at("load.users", "must be at least 1: without load nothing is proven");
         }
@@ -315,7 +288,11 @@ impl Experiment {
         let checks = self.expect.iter().enumerate();
         let checks =
             checks.filter_map(|(i, check)| check.problem().map(|(f, m)| (format!("expect[{i}].{f}"), m)));
-        faults.chain(checks).next()
+        let stops = self.stop_when.iter().enumerate();
+        let stops =
+            stops.filter_map(|(i, stop)| stop.problem().map(|(f, m)| (format!("stopWhen[{i}].{f}"), m)));
+        let limits = self.limits.problem().map(|(f, m)| (format!("limits.{f}"), m));
+        limits.into_iter().chain(faults).chain(checks).chain(stops).next()
     }
 }
 

@@ -8,6 +8,7 @@ mod fault_kind;
 mod fault_spec;
 mod file;
 mod ids;
+mod limits;
 mod object;
 mod object_ref;
 mod operation;
@@ -18,18 +19,20 @@ mod report;
 mod samples;
 mod scenario;
 mod snapshot;
+mod stop_when;
 mod timeline;
 mod verdict;
 
 pub use change::{Change, Command, ControlPlanePart, Look, NodeHow, PodRef, Undo};
 pub use claim::Claim;
 pub use event::{Event, Fact, LoadSecond, Observation, Phase};
-pub use experiment::{CheckKind, CheckSpec, Experiment, Limits, LoadSpec, PhaseSeconds, Suite, WindowName};
+pub use experiment::{CheckKind, CheckSpec, Experiment, LoadSpec, PhaseSeconds, Suite, WindowName};
 pub use fault_kind::{FaultKind, On, Shape};
 pub use fault_spec::{FaultSpec, Repeat, TargetSpec};
 pub use file::{FileError, Problem, parse_yaml, read_text, read_yaml};
 pub use ids::{OpId, RunId, Seed};
-pub use object::{Edit, Restored, TOUCHED_LABEL, UNDO_ANNOTATION, edit, forget, restore};
+pub use limits::{Limits, PROTECTED_NAMESPACES, STACK_NAMESPACE};
+pub use object::{Edit, OnConflict, Restored, TOUCHED_LABEL, UNDO_ANNOTATION, edit, forget, restore};
 pub use object_ref::ObjectRef;
 pub use operation::{ErrorClass, Operation, OperationOutcome};
 pub use parameters::{Direction, Parameters};
@@ -44,5 +47,6 @@ pub use scenario::{Journey, Method, Poll, Scenario, Step, Think};
 pub use snapshot::{
     Component, NodeInfo, ObjectInfo, PodInfo, Role, RoleFact, ServiceInfo, Snapshot, Store, WorkloadInfo,
 };
+pub use stop_when::{StopCondition, StopKind};
 pub use timeline::{FaultRecord, Timeline, Window, Windows};
 pub use verdict::{Finding, RunOutcome, Verdict};

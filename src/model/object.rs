@@ -49,6 +49,18 @@ enum Was {
     Shorter { path: String, new: Value },
 }
 
+/// What becomes of a field that somebody else changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnConflict {
+    /// It is left alone, and the edit stays open: a person decides.
+    #[default]
+    Tell,
+    /// It gets what it held before the edit.
+    Overwrite,
+    /// It is left alone, and so is everything else: the edit is over.
+    Accept,
+}
+
 /// How a restore ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restored {
@@ -57,6 +69,10 @@ pub enum Restored {
     Clean,
     /// Somebody else changed the field since; the object is as it was found.
     Conflict(String),
+    /// It is as it was, and what somebody else had made of these fields is gone.
+    Overwrote(Vec<String>),
+    /// It stays as somebody else left it, without our marks.
+    Accepted(String),
 }
 
 /// Makes the edits and notes in the object how they are taken back.
@@ -86,21 +102,28 @@ pub fn edit(object: &mut Value, edits: &[Edit], run: &str) -> Result<(), String>
 ///
 /// # Errors
 /// When the note in the object cannot be read.
-pub fn restore(object: &mut Value) -> Result<Restored, String> {
+pub fn restore(object: &mut Value, on_conflict: OnConflict) -> Result<Restored, String> {
     let Some(note) = annotation(object) else { return Ok(Restored::Clean) };
     let note: Value = serde_json::from_str(note).map_err(|error| format!("its note is not ours: {error}"))?;
     let undo: Vec<Was> = serde_json::from_value(note["undo"].clone())
         .map_err(|error| format!("its note is not ours: {error}"))?;
     let mut restored = object.clone();
+    let mut overwritten = Vec::new();
     for was in undo.iter().rev() {
-        if let Err(conflict) = take_back(&mut restored, was) {
-            return Ok(Restored::Conflict(conflict));
+        let Err(conflict) = take_back(&mut restored, was) else { continue };
+        match on_conflict {
+            OnConflict::Tell => return Ok(Restored::Conflict(conflict)),
+            OnConflict::Overwrite => overwritten.push(overwrite(&mut restored, was)?),
+            OnConflict::Accept => {
+                forget(object);
+                return Ok(Restored::Accepted(conflict));
+            }
         }
     }
     mark(&mut restored, "annotations", UNDO_ANNOTATION, None)?;
     mark(&mut restored, "labels", TOUCHED_LABEL.0, None)?;
     *object = restored;
-    Ok(Restored::Done)
+    Ok(if overwritten.is_empty() { Restored::Done } else { Restored::Overwrote(overwritten) })
 }
 
 /// Takes our marks off an object whose edits are to stay; whether it bore any.
@@ -209,6 +232,25 @@ fn take_back(object: &mut Value, was: &Was) -> Result<(), String> {
     Ok(())
 }
 
+/// Puts back what was, whatever is there now; what that was, for people.
+fn overwrite(object: &mut Value, was: &Was) -> Result<String, String> {
+    let (Was::Value { path, .. } | Was::Absent { path, .. } | Was::Shorter { path, .. }) = was;
+    let found = object.pointer(path).map_or_else(|| "absent".to_owned(), short);
+    let now = match was {
+        Was::Value { old, .. } => {
+            set(object, path, old)?;
+            short(old)
+        }
+        Was::Absent { made, .. } => {
+            remove(object, path, made);
+            "absent".to_owned()
+        }
+        // Somebody else's elements are never a conflict.
+        Was::Shorter { .. } => found.clone(),
+    };
+    Ok(format!("{path} was {found}, and is {now} again"))
+}
+
 /// Removes the field, and the mappings above it that were made for it and hold nothing else.
 fn remove(object: &mut Value, path: &str, made: &str) {
     let mut parts = parts(path);
@@ -256,119 +298,4 @@ fn short(value: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn deployment() -> Value {
-        json!({
-            "metadata": { "name": "x", "labels": { "a": "b" } },
-            "spec": { "replicas": 3, "template": { "spec": { "containers": [{ "name": "x", "image": "i" }] } } },
-        })
-    }
-
-    #[test]
-    fn what_was_edited_is_restored_and_what_was_made_is_gone() {
-        let before = deployment();
-        let mut object = before.clone();
-        let edits = [
-            Edit::set("/spec/replicas", 0),
-            Edit::set(
-                "/spec/template/spec/containers/0/readinessProbe",
-                json!({ "tcpSocket": { "port": 1 } }),
-            ),
-            Edit::set("/spec/template/metadata/annotations/a.b~1c", "now"),
-            Edit::Add { path: "/spec/taints".into(), value: json!({ "key": "k" }) },
-        ];
-        edit(&mut object, &edits, "r1").unwrap();
-        assert_eq!(object["spec"]["replicas"], 0);
-        assert_eq!(object["spec"]["template"]["metadata"]["annotations"]["a.b/c"], "now");
-        assert_eq!(object["spec"]["taints"], json!([{ "key": "k" }]));
-        assert!(edit(&mut object, &edits, "r2").unwrap_err().contains("not taken back"));
-        // The server adds its defaults.
-        object["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] = json!(10);
-        assert_eq!(restore(&mut object), Ok(Restored::Done));
-        assert_eq!(object, before);
-        assert_eq!(restore(&mut object), Ok(Restored::Clean));
-    }
-
-    #[test]
-    fn a_field_that_somebody_else_changed_is_left_alone() {
-        let mut object = deployment();
-        edit(&mut object, &[Edit::set("/spec/replicas", 0)], "r1").unwrap();
-        object["spec"]["replicas"] = json!(7);
-        let found = object.clone();
-        let Restored::Conflict(why) = restore(&mut object).unwrap() else { panic!("no conflict") };
-        assert_eq!(why, "/spec/replicas is no longer 0");
-        assert_eq!(object, found);
-    }
-
-    #[test]
-    fn a_number_that_is_written_otherwise_is_the_same() {
-        let mut object = deployment();
-        edit(&mut object, &[Edit::set("/spec/share", json!({ "value": 100.0 }))], "r1").unwrap();
-        object["spec"]["share"]["value"] = json!(100);
-        assert_eq!(restore(&mut object), Ok(Restored::Done));
-        assert_eq!(object, deployment());
-    }
-
-    #[test]
-    fn what_the_server_drops_for_being_empty_comes_back() {
-        for empty in [json!(null), json!([]), json!({})] {
-            let mut object = deployment();
-            edit(&mut object, &[Edit::set("/spec/template", empty)], "r1").unwrap();
-            object["spec"].as_object_mut().unwrap().remove("template");
-            assert_eq!(restore(&mut object), Ok(Restored::Done));
-            assert_eq!(object, deployment());
-        }
-    }
-
-    #[test]
-    fn others_elements_of_a_list_stay() {
-        let mut object = deployment();
-        object["spec"]["taints"] = json!([{ "key": "theirs" }]);
-        let mine = Edit::Add { path: "/spec/taints".into(), value: json!({ "key": "mine" }) };
-        edit(&mut object, &[mine], "r1").unwrap();
-        object["spec"]["taints"].as_array_mut().unwrap().insert(0, json!({ "key": "late" }));
-        assert_eq!(restore(&mut object), Ok(Restored::Done));
-        assert_eq!(object["spec"]["taints"], json!([{ "key": "late" }, { "key": "theirs" }]));
-    }
-
-    fn path() -> impl Strategy<Value = String> {
-        prop::collection::vec(prop::sample::select(vec!["a", "b", "c~1d", "e~0f", "0"]), 1..4)
-            .prop_map(|parts| format!("/spec/{}", parts.join("/")))
-    }
-
-    fn leaf() -> impl Strategy<Value = Value> {
-        prop_oneof![
-            Just(json!(1)),
-            Just(json!("x")),
-            Just(json!({})),
-            Just(json!([1, 2])),
-            Just(json!({"a": {"b": 1}}))
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn a_restored_object_is_what_it_was(
-            start in prop::collection::vec((path(), leaf()), 0..4),
-            edits in prop::collection::vec((path(), leaf(), any::<bool>()), 1..5),
-        ) {
-            let mut object = json!({ "metadata": { "name": "x" }, "spec": { "keep": 1 } });
-            for (path, value) in &start {
-                let _ = set(&mut object, path, value);
-            }
-            let edits: Vec<Edit> = edits
-                .into_iter()
-                .map(|(path, value, add)| if add { Edit::Add { path, value } } else { Edit::Set { path, value } })
-                .collect();
-            let before = object.clone();
-            if edit(&mut object, &edits, "r").is_ok() {
-                prop_assert_eq!(restore(&mut object), Ok(Restored::Done));
-            }
-            prop_assert_eq!(object, before);
-        }
-    }
-}
+mod tests;

@@ -42,6 +42,13 @@ impl Rehearsal {
         if self.faults.is_empty() || self.faults.len() > FAULTS_MAX {
             return Some(("faults".to_owned(), format!("must list 1 to {FAULTS_MAX} faults")));
         }
+        if let Some((field, message)) = self.limits.problem() {
+            return Some((format!("limits.{field}"), message));
+        }
+        if self.limits.deadline_seconds.is_some() {
+            let message = "a rehearsal bounds each fault by itself: it takes no deadline";
+            return Some(("limits.deadlineSeconds".to_owned(), message.to_owned()));
+        }
         self.faults.iter().enumerate().find_map(|(i, fault)| {
             if fault.repeat.is_some() || fault.at_seconds > 0 {
                 let message = "a rehearsal takes one fault after another: neither atSeconds nor repeat";

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::check;
 use crate::model::{
-    Experiment, ExperimentReport, Fact, FaultSpec, Finding, Operation, Phase, RunId, RunOutcome, Scenario,
-    Seed, Timeline, Verdict, Window, Windows,
+    Experiment, ExperimentReport, Fact, FaultSpec, Finding, OnConflict, Operation, Phase, RunId, RunOutcome,
+    Scenario, Seed, Timeline, Verdict, Window, Windows,
 };
 
 const TICK: Duration = Duration::from_millis(250);
@@ -60,6 +60,7 @@ pub struct Context<'a, W: World, L: Load> {
 pub async fn run_experiment<W: World, L: Load>(context: Context<'_, W, L>) -> ExperimentReport {
     let unrolled = context.experiment.unrolled(context.seed);
     let context = Context { experiment: &unrolled, ..context };
+    let _deadline = context.stop.after(Settings::deadline(context.experiment));
     let end_probes = CancellationToken::new();
     let probes = tokio::spawn({
         let (world, recorder, end) = (context.world.clone(), context.recorder.clone(), end_probes.clone());
@@ -164,6 +165,8 @@ async fn faults_and_recovery<W: World, L: Load>(
     let mut progress = Progress::default();
     let mut outcome = baseline(context, load, &mut progress).await;
     let steady = progress.gate.as_ref().is_some_and(|gate| gate.verdict == Verdict::Pass);
+    // Until the recovery is over; a revert does not hear of it.
+    let _conditions = steady.then(|| context.stop.on_broken(&context.experiment.stop_when, context.recorder));
     let journal = if outcome == RunOutcome::Completed && steady {
         let (journal, ended) = fault_window(context, opened, &mut progress).await;
         outcome = ended;
@@ -253,7 +256,9 @@ async fn revert<W: World, L: Load>(
     progress.windows.recovery.start_ms = context.now_ms();
     let reverted = async {
         match journal {
-            Ok(mut journal) => revert_all(&**context.world, &mut journal, context.recorder).await,
+            Ok(mut journal) => {
+                revert_all(&**context.world, &mut journal, context.recorder, OnConflict::Tell).await
+            }
             Err(error) => Err(error),
         }
     };
@@ -306,8 +311,10 @@ async fn recovery<W: World, L: Load>(
             return RunOutcome::Broken(format!("the load ended early: {why}"));
         }
         let now_ms = context.now_ms();
-        let events = context.recorder.events();
-        if now_ms > earliest_ms && all_restored(&events, since_ms, now_ms, u64::from(phases.stable) * 1000) {
+        let stable_ms = u64::from(phases.stable) * 1000;
+        let restored =
+            || context.recorder.look(0, |events| all_restored(events, since_ms, now_ms, stable_ms));
+        if now_ms > earliest_ms && restored() {
             return RunOutcome::Completed;
         }
     }
@@ -346,6 +353,7 @@ impl Settings {
         };
         let repeated = experiment.faults.iter().map(later).max().unwrap_or(0);
         let fault = window_seconds(experiment) + repeated;
-        seconds(phases.warm + phases.baseline + fault + phases.recovery_max) + SLACK
+        let whole = seconds(phases.warm + phases.baseline + fault + phases.recovery_max) + SLACK;
+        experiment.limits.deadline_seconds.map_or(whole, |limit| whole.min(seconds(limit)))
     }
 }

@@ -37,12 +37,12 @@ pub fn resolve(
     for index in 0..experiment.faults.len() {
         faults.push(resolve_one(experiment, run, seed, snapshot, index)?);
     }
-    fault::guard(&faults, experiment.limits, snapshot)?;
+    fault::guard(&faults, &experiment.limits, snapshot)?;
     Ok(Plan {
         run: run.clone(),
         seed,
         experiment: experiment.name.clone(),
-        limits: experiment.limits,
+        limits: experiment.limits.clone(),
         faults,
     })
 }
@@ -78,6 +78,7 @@ pub(super) async fn inject<W: World>(
     world: &W,
     journal: &mut Journal,
     recorder: &Recorder,
+    run: &RunId,
     fault: &PlannedFault,
     snapshot: &Snapshot,
 ) -> Result<Vec<u64>, InjectError> {
@@ -98,7 +99,7 @@ pub(super) async fn inject<W: World>(
             target: planned.target.clone(),
         });
         // Never raced against a stop: an apply that is dropped could land after its own undo.
-        let applied = tokio::time::timeout(APPLY_DEADLINE, world.apply(&planned.change, recorder)).await;
+        let applied = tokio::time::timeout(APPLY_DEADLINE, world.apply(run, &planned.change, recorder)).await;
         let failed = match applied {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.chain()),

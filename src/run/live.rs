@@ -10,7 +10,7 @@ use super::{Recorder, Undone, World, WorldError};
 use crate::cluster::{self, Applied, Applier, ClusterError, Dialer, PodAddress, PodCache};
 use crate::component::{self, Credentials, Members};
 use crate::ledger::Found;
-use crate::model::{Change, Component, Observation, RunId, Snapshot, Store, Undo};
+use crate::model::{Change, Component, Observation, OnConflict, RunId, Snapshot, Store, Undo};
 use crate::probe::{self, Sink, Source};
 
 /// One member's answer, at a snapshot and at a probe's look.
@@ -72,16 +72,16 @@ impl World for LiveWorld {
         Ok(snapshot)
     }
 
-    async fn apply(&self, change: &Change, recorder: &Recorder) -> Result<(), WorldError> {
+    async fn apply(&self, run: &RunId, change: &Change, recorder: &Recorder) -> Result<(), WorldError> {
         let said = recorder.clone();
         let said = move |agent: &str, text: String| {
             Recorder::observe(&said, Observation::Agent { agent: agent.to_owned(), text });
         };
-        self.applier.apply(change, said).await.map_err(failed("the cluster refused"))
+        self.applier.apply(run, change, said).await.map_err(failed("the cluster refused"))
     }
 
-    async fn undo(&self, undo: &Undo) -> Result<Undone, WorldError> {
-        match self.applier.undo(undo).await.map_err(failed("not undone"))? {
+    async fn undo(&self, undo: &Undo, on_conflict: OnConflict) -> Result<Undone, WorldError> {
+        match self.applier.undo(undo, on_conflict).await.map_err(failed("not undone"))? {
             Applied::Done(how) => Ok(Undone::Reverted(how)),
             Applied::AlreadyClean(how) => Ok(Undone::AlreadyClean(how)),
             Applied::Conflict(why) => Ok(Undone::Conflict(why)),

@@ -84,12 +84,11 @@ impl Recorder {
         self.lock().events.clone()
     }
 
-    /// Those from `from_ms` on.
-    #[must_use]
-    pub fn events_from(&self, from_ms: u64) -> Vec<Event> {
+    /// Looks at those from `from_ms` on, in place: nobody records meanwhile, so it must be brief.
+    pub fn look<T>(&self, from_ms: u64, see: impl FnOnce(&[Event]) -> T) -> T {
         let inner = self.lock();
         let start = inner.events.partition_point(|event| event.at_ms < from_ms);
-        inner.events[start..].to_vec()
+        see(&inner.events[start..])
     }
 
     #[must_use]

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::inject::{InjectError, inject, resolve_fault};
 use super::{Entry, Hook, Journal, Recorder, RunClock, Stop, World, revert_all, stack_restored};
 use crate::fault;
-use crate::model::{FaultSpec, Limits, PlannedFault, RehearsalRow, RunId, Seed, Verdict};
+use crate::model::{FaultSpec, Limits, OnConflict, PlannedFault, RehearsalRow, RunId, Seed, Verdict};
 
 /// Until the stack is as it should be before the next fault.
 const REST_DEADLINE: Duration = Duration::from_secs(150);
@@ -70,7 +70,7 @@ impl<W: World> Rehearsing<'_, W> {
         let injected = self.inject(index, spec, recorder, &mut journal, row).await;
         let begun = Instant::now();
         // Whatever became of the injection.
-        match revert_all(&**self.world, &mut journal, recorder).await {
+        match revert_all(&**self.world, &mut journal, recorder, OnConflict::Tell).await {
             Ok(reverted) if reverted.open.is_empty() => {
                 row.reverted_ms = Some(ms(begun));
                 // Nothing is open in it.
@@ -99,8 +99,7 @@ impl<W: World> Rehearsing<'_, W> {
             if self.stop.sleep(Duration::from_millis(250)).await.is_err() {
                 return Err("stopped".to_owned());
             }
-            whole_since =
-                stack_restored(&recorder.events()).then(|| whole_since.unwrap_or_else(Instant::now));
+            whole_since = recorder.look(0, stack_restored).then(|| whole_since.unwrap_or_else(Instant::now));
             if whole_since.is_some_and(|since| since.elapsed() >= REST_STABLE) {
                 return Ok(());
             }
@@ -133,10 +132,10 @@ impl<W: World> Rehearsing<'_, W> {
         let planned =
             resolve_fault(self.run, seed, spec, &snapshot, index).map_err(|error| error.to_string())?;
         row.targets = planned.changes.iter().map(|change| change.target.object.clone()).collect();
-        fault::guard(std::slice::from_ref(&planned), self.limits, &snapshot)
+        fault::guard(std::slice::from_ref(&planned), &self.limits, &snapshot)
             .map_err(|error| error.to_string())?;
         let (decided, since_ms) = (Instant::now(), recorder.clock().now_ms());
-        let injected = inject(&**self.world, journal, recorder, &planned, &snapshot).await;
+        let injected = inject(&**self.world, journal, recorder, self.run, &planned, &snapshot).await;
         injected.map_err(|error| match error {
             InjectError::Apply { reason, .. } => reason,
             other => other.to_string(),
@@ -161,13 +160,10 @@ impl<W: World> Rehearsing<'_, W> {
         row: &mut RehearsalRow,
     ) -> Result<(), String> {
         while Instant::now() < end {
-            let events = recorder.events();
-            let from = events.partition_point(|event| event.at_ms < since_ms);
-            let found: Vec<_> = planned
-                .changes
-                .iter()
-                .map(|change| fault::evidence(planned.kind, change, &events[from..]))
-                .collect();
+            let found: Vec<_> = recorder.look(since_ms, |events| {
+                let changes = planned.changes.iter();
+                changes.map(|change| fault::evidence(planned.kind, change, events)).collect()
+            });
             if !found.is_empty() && found.iter().all(|evidence| !evidence.is_empty()) {
                 let last_ms = found.iter().flatten().map(|(at_ms, _)| *at_ms).max();
                 row.effective_ms = last_ms.map(|at_ms| at_ms.saturating_sub(since_ms));

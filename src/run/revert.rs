@@ -7,12 +7,16 @@ use tokio::time::Instant;
 
 use super::world::chain;
 use super::{Entry, Journal, JournalError, OpenChange, Recorder, Undone, World, open_changes};
-use crate::model::Fact;
+use crate::model::{Fact, OnConflict};
 
 /// One undo, waits for readiness included.
 const UNDO_DEADLINE: Duration = Duration::from_secs(180);
-const TRIES: u32 = 5;
+/// A server that was started again is not ready at once: half a minute in all.
+const TRIES: u32 = 7;
 const BACK_OFF: Duration = Duration::from_millis(500);
+
+/// How the word on an undo begins that must not overwrite what somebody else did.
+const CONFLICT: &str = "conflict: ";
 
 /// What a revert left: both empty is the only good value.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -21,6 +25,14 @@ pub struct Reverted {
     pub undone: Vec<String>,
     /// Still open in the journal.
     pub open: Vec<String>,
+}
+
+impl Reverted {
+    /// Somebody else changed since what was to be put back: only a person can decide that.
+    #[must_use]
+    pub fn has_conflict(&self) -> bool {
+        self.open.iter().any(|why| why.contains(CONFLICT))
+    }
 }
 
 /// One undo that was tried: how it went, or why it is not done.
@@ -38,13 +50,14 @@ pub async fn revert_all<W: World>(
     world: &W,
     journal: &mut Journal,
     recorder: &Recorder,
+    on_conflict: OnConflict,
 ) -> Result<Reverted, JournalError> {
     let mut reverted = Reverted::default();
     let mut open = open_changes(journal.path())?;
     // Last first, but before all the servers that the others are undone through, and after all what only waits.
     open.sort_by_key(|open| (!open.undo.comes_first(), open.undo.only_waits()));
     for open in open {
-        match settle(journal, recorder, undo(world, open).await).await {
+        match settle(journal, recorder, undo(world, open, on_conflict).await).await {
             Ok(how) => reverted.undone.push(how),
             Err(why) => reverted.open.push(why),
         }
@@ -79,23 +92,25 @@ pub(super) async fn settle(
     Err(format!("{}: {failed}", open.undo.describe()))
 }
 
-pub(super) async fn undo<W: World>(world: &W, open: OpenChange) -> Undo {
-    let how = try_undo(world, &open).await;
+pub(super) async fn undo<W: World>(world: &W, open: OpenChange, on_conflict: OnConflict) -> Undo {
+    let how = try_undo(world, &open, on_conflict).await;
     Undo { open, how }
 }
 
-async fn try_undo<W: World>(world: &W, open: &OpenChange) -> Result<String, String> {
+async fn try_undo<W: World>(world: &W, open: &OpenChange, on_conflict: OnConflict) -> Result<String, String> {
     let end = Instant::now() + UNDO_DEADLINE;
     let mut why = String::from("never tried");
     for attempt in 0..TRIES {
-        match tokio::time::timeout_at(end, world.undo(&open.undo)).await {
+        match tokio::time::timeout_at(end, world.undo(&open.undo, on_conflict)).await {
             Ok(Ok(Undone::Reverted(how) | Undone::AlreadyClean(how))) => return Ok(how),
             // Somebody else's object now: not ours to restore, and a person must know.
-            Ok(Ok(Undone::Conflict(text))) => return Err(format!("conflict: {text}")),
+            Ok(Ok(Undone::Conflict(text))) => return Err(format!("{CONFLICT}{text}")),
             Ok(Err(error)) => why = error.chain(),
             Err(_) => return Err(format!("not done within {} s; last: {why}", UNDO_DEADLINE.as_secs())),
         }
-        tokio::time::sleep(BACK_OFF * 2u32.pow(attempt)).await;
+        if attempt + 1 < TRIES {
+            tokio::time::sleep(BACK_OFF * 2u32.pow(attempt)).await;
+        }
     }
     Err(why)
 }

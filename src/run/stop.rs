@@ -5,9 +5,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::RunOutcome;
+use super::Recorder;
+use crate::check;
+use crate::model::{RunOutcome, StopCondition};
+
+/// Between two looks at the stop conditions: the load tells once a second.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Cheap to clone; all clones are one.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +26,16 @@ pub struct Stop {
 /// A wait was ended early; the reason is in the [`Stop`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
+
+/// Somebody who watches on our behalf, for as long as this lives.
+#[must_use]
+pub(super) struct Ends(JoinHandle<()>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 impl Stop {
     /// The first reason stays.
@@ -62,6 +78,29 @@ impl Stop {
     /// Resolves with the second signal: the person no longer wants to wait. The journal keeps what is left.
     pub async fn second(&self) {
         self.second.cancelled().await;
+    }
+
+    /// Asks for a stop once a condition is broken, from now on until the guard is dropped.
+    pub(super) fn on_broken(&self, conditions: &[StopCondition], recorder: &Recorder) -> Ends {
+        let (stop, conditions, recorder) = (self.clone(), conditions.to_owned(), recorder.clone());
+        let from_ms = recorder.clock().now_ms();
+        Ends(tokio::spawn(async move {
+            while !conditions.is_empty() && stop.sleep(LOOK_EVERY).await.is_ok() {
+                let why = recorder.look(from_ms, |events| check::broken(&conditions, events, from_ms));
+                if let Some(why) = why {
+                    stop.request(why);
+                }
+            }
+        }))
+    }
+
+    /// Asks for a stop after so long, unless the guard is dropped before.
+    pub(super) fn after(&self, deadline: Duration) -> Ends {
+        let stop = self.clone();
+        Ends(tokio::spawn(async move {
+            tokio::time::sleep(deadline).await;
+            stop.request(format!("the experiment's deadline of {} s has passed", deadline.as_secs()));
+        }))
     }
 
     /// Turns SIGINT and SIGTERM into stops.

@@ -12,7 +12,7 @@ use super::revert::{Undo, settle, undo};
 use super::stop::Stopped;
 use super::{InjectError, Journal, Load, Recorder, Stop, World, open_changes};
 use crate::fault;
-use crate::model::{Experiment, Fact, PlannedFault, RunId, Seed};
+use crate::model::{Experiment, Fact, OnConflict, PlannedFault, RunId, Seed};
 
 /// A fault that was begun.
 #[derive(Debug, Clone)]
@@ -154,11 +154,12 @@ impl<W: World> FaultWindow<W> {
         let mut all: Vec<PlannedFault> =
             self.injected.with(|injected| injected.iter().map(|injected| injected.fault.clone()).collect());
         all.push(fault.clone());
-        fault::guard(&all, self.experiment.limits, &snapshot)?;
+        fault::guard(&all, &self.experiment.limits, &snapshot)?;
         let injected_ms = self.recorder.clock().now_ms();
         let begun = Injected { fault: fault.clone(), injected_ms, reverted_ms: None, sequences: Vec::new() };
         self.injected.with(|injected| injected.push(begun));
-        let sequences = inject(&*self.world, &mut self.journal, &self.recorder, &fault, &snapshot).await?;
+        let sequences =
+            inject(&*self.world, &mut self.journal, &self.recorder, &self.run, &fault, &snapshot).await?;
         self.with_fault(index, |injected| injected.sequences = sequences);
         Ok(())
     }
@@ -172,7 +173,7 @@ impl<W: World> FaultWindow<W> {
         self.releasing.spawn(async move {
             let mut undos = Vec::with_capacity(open.len());
             for change in open {
-                undos.push(undo(&*world, change).await);
+                undos.push(undo(&*world, change, OnConflict::Tell).await);
             }
             Released { fault: index, undos }
         });

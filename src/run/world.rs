@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Recorder;
 use crate::ledger::Found;
-use crate::model::{Change, LoadSpec, Operation, RunId, Scenario, Seed, Snapshot, Store, Undo};
+use crate::model::{Change, LoadSpec, OnConflict, Operation, RunId, Scenario, Seed, Snapshot, Store, Undo};
 
 /// What could not be done, with the object's name, and why.
 #[derive(Debug, Error)]
@@ -65,15 +65,20 @@ pub enum Undone {
 pub trait World: Send + Sync + 'static {
     fn snapshot(&self) -> impl Future<Output = Result<Snapshot, WorldError>> + Send;
 
-    /// Makes one change. The caller has journalled it.
+    /// Makes one change of `run`. The caller has journalled it.
     fn apply(
         &self,
+        run: &RunId,
         change: &Change,
         recorder: &Recorder,
     ) -> impl Future<Output = Result<(), WorldError>> + Send;
 
     /// Undoes one change: idempotent, and tolerant of one that never happened.
-    fn undo(&self, undo: &Undo) -> impl Future<Output = Result<Undone, WorldError>> + Send;
+    fn undo(
+        &self,
+        undo: &Undo,
+        on_conflict: OnConflict,
+    ) -> impl Future<Output = Result<Undone, WorldError>> + Send;
 
     /// Everything of ours that is still there: killed nodes, living agents, labelled objects.
     fn residue(&self) -> impl Future<Output = Result<Vec<String>, WorldError>> + Send;

@@ -21,4 +21,4 @@ pub use secret::{SECRET, read_password};
 pub use up::{Ground, Progress, StackError, UpRequest, agent_image, up};
 
 /// Where the stack lives.
-pub const NAMESPACE: &str = "ai-platform";
+pub const NAMESPACE: &str = crate::model::STACK_NAMESPACE;

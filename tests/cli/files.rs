@@ -12,6 +12,10 @@ fn expect(check: &str) -> String {
     experiment("{ check: recovery-time, maxSeconds: 15 }", check)
 }
 
+fn stop_when(condition: &str) -> String {
+    experiment("name: x", &format!("name: x\nstopWhen: [{condition}]"))
+}
+
 fn target(target: &str) -> String {
     experiment("{ component: backend }", target)
 }
@@ -65,6 +69,8 @@ fn fields_of_another_shape() {
             ("unknown in a fault", experiment("kind: pod-kill", "kind: pod-kill\n    hold: 3")),
             ("unknown in a target", target("{ component: backend, rol: primary }")),
             ("unknown in a check", expect("{ check: recovery-time, seconds: 15 }")),
+            ("unknown in a stop condition", stop_when("{ check: latency, above: 3, forSeconds: 5 }")),
+            ("unknown stop condition", stop_when("{ check: recovery-time, forSeconds: 5 }")),
             ("unknown in phases", experiment("name: x", "name: x\nphases:\n  warm: 3\n  cold: 3")),
             ("unknown fault", experiment("pod-kill", "pod-kil")),
             ("unknown check", expect("{ check: recovery, maxSeconds: 15 }")),
@@ -116,6 +122,21 @@ fn what_cannot_be_meant() {
             ("a check without its window", expect("{ check: error-rate, maxPercent: 5 }")),
             ("a check with another's bound", expect("{ check: lost-writes, store: redis, maxPercent: 5 }")),
             ("a ledger check without store", expect("{ check: lost-writes }")),
+            ("a stop condition without its bound", stop_when("{ check: error-rate, forSeconds: 5 }")),
+            (
+                "a stop condition of no time",
+                stop_when("{ check: lost-leader, component: redis, forSeconds: 0 }"),
+            ),
+            (
+                "a quantile that no second has",
+                stop_when("{ check: latency, quantile: 0.9, maxMs: 9, forSeconds: 5 }"),
+            ),
+            ("no namespace", experiment("name: x", "name: x\nlimits: { namespaces: [] }")),
+            (
+                "a protected namespace",
+                experiment("name: x", "name: x\nlimits: { namespaces: [kube-system] }"),
+            ),
+            ("a deadline of no time", experiment("name: x", "name: x\nlimits: { deadlineSeconds: 0 }")),
         ]),
     );
 }

@@ -31,6 +31,7 @@ fn flags() {
             ("an unknown list", run("list nemeses")),
             ("a name that is none", run("verify --name NO_SUCH")),
             ("a registry and none", run("up --cluster current --registry r.example --preloaded")),
+            ("a revert that wins and gives up", run("revert --force --abandon")),
             ("node without an action", run("node --name nosuch kill")),
         ]),
     );

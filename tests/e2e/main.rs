@@ -6,6 +6,8 @@ mod harness;
 mod local;
 mod machine;
 mod overlays;
+mod replaced;
+mod rights;
 #[path = "../sabotage/sabotage.rs"]
 // the suite of that name reads more of it
 #[allow(dead_code)]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mettle::ledger::Found;
-use mettle::model::{Change, Observation, RunId, Snapshot, Store, Undo};
+use mettle::model::{Change, Observation, OnConflict, RunId, Snapshot, Store, Undo};
 use mettle::run::{Recorder, Undone, World, WorldError};
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +68,7 @@ impl World for FakeWorld {
         Ok(snapshot)
     }
 
-    async fn apply(&self, change: &Change, recorder: &Recorder) -> Result<(), WorldError> {
+    async fn apply(&self, run: &RunId, change: &Change, recorder: &Recorder) -> Result<(), WorldError> {
         self.points.pass("apply:before").await;
         let refused = self.with(|state| {
             let asked = state.applied.len() as u64 + 1;
@@ -76,7 +76,11 @@ impl World for FakeWorld {
             if refused && !state.behaviour.refuses_after_effect {
                 return Err("the API refused it".to_owned());
             }
-            state.apply(change)?;
+            state.apply(run, change)?;
+            // Of the first change only: more than one node is never lost.
+            if let Some(how) = state.behaviour.meddling.filter(|_| state.applied.len() == 1) {
+                state.meddle_soon(how, change);
+            }
             if refused { Err("the answer was lost".to_owned()) } else { Ok(()) }
         });
         if refused.is_ok() && !self.with(|state| state.behaviour.ignores_changes) {
@@ -87,9 +91,9 @@ impl World for FakeWorld {
         refused.map_err(WorldError::new)
     }
 
-    async fn undo(&self, undo: &Undo) -> Result<Undone, WorldError> {
+    async fn undo(&self, undo: &Undo, on_conflict: OnConflict) -> Result<Undone, WorldError> {
         self.points.pass("undo:before").await;
-        let undone = undo::undo(self, undo).await;
+        let undone = undo::undo(self, undo, on_conflict).await;
         self.points.pass("undo:after").await;
         undone
     }

@@ -7,6 +7,7 @@
 mod cluster;
 mod group;
 mod load;
+mod meddle;
 mod object;
 mod points;
 mod snapshot;
@@ -17,6 +18,7 @@ mod watch;
 
 pub use cluster::FakeWorld;
 pub use load::FakeLoad;
+pub use meddle::Meddling;
 pub use object::object_before;
 pub use points::{Points, Trip};
 pub use snapshot::equal_but_for_replaced;
@@ -73,6 +75,8 @@ pub struct Behaviour {
     pub load: LoadLife,
     /// The probes look.
     pub probes: bool,
+    /// What becomes of each target while its fault is on.
+    pub meddling: Option<Meddling>,
 }
 
 impl Default for Behaviour {
@@ -94,6 +98,7 @@ impl Default for Behaviour {
             redis_replicas: true,
             load: LoadLife::Healthy,
             probes: true,
+            meddling: None,
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mettle::model::{self, Change, Component, ControlPlanePart, ObjectRef};
+use mettle::model::{self, Change, Component, ControlPlanePart, ObjectRef, RunId};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Behaviour;
 use super::group::Group;
+use super::meddle::Meddling;
 use super::object::{key, object_before};
 
 pub const NAMESPACE: &str = "ai-platform";
@@ -63,6 +64,7 @@ pub enum Happening {
     PodsBack(String),
     Elect(usize),
     AgentEnds(String),
+    Meddled { how: Meddling, uid: String, node: String },
 }
 
 pub struct State {
@@ -181,7 +183,7 @@ impl State {
         self.now_ms = now_ms;
     }
 
-    fn after(&mut self, ms: u64, happening: Happening) {
+    pub fn after(&mut self, ms: u64, happening: Happening) {
         self.serial += 1;
         self.queue.insert((self.now_ms + ms, self.serial), happening);
     }
@@ -190,7 +192,7 @@ impl State {
         self.pods.iter().find(|pod| pod.name == name)
     }
 
-    fn by_uid(&mut self, uid: &str) -> Option<&mut Pod> {
+    pub fn by_uid(&mut self, uid: &str) -> Option<&mut Pod> {
         self.pods.iter_mut().find(|pod| pod.uid == uid)
     }
 
@@ -217,7 +219,7 @@ impl State {
         group.leader.as_ref().filter(|_| known)
     }
 
-    pub fn apply(&mut self, change: &Change) -> Result<(), String> {
+    pub fn apply(&mut self, run: &RunId, change: &Change) -> Result<(), String> {
         if self.behaviour.ignores_changes {
             return Ok(());
         }
@@ -253,7 +255,7 @@ impl State {
             }
             Change::Edit { object, edits, .. } => {
                 let before = self.objects.entry(object.clone()).or_insert_with(|| object_before(object));
-                model::edit(before, edits, "run")?;
+                model::edit(before, edits, &run.0)?;
             }
             Change::Create { object, .. } => {
                 self.made.insert(object.clone());
@@ -271,7 +273,7 @@ impl State {
         Ok(())
     }
 
-    fn delete(&mut self, uid: &str) -> Result<(), String> {
+    pub fn delete(&mut self, uid: &str) -> Result<(), String> {
         let replaces = self.behaviour.replaces;
         let pod = self.by_uid(uid).ok_or_else(|| format!("there is no pod of uid {uid}"))?;
         (pod.terminating, pod.running) = (true, false);
@@ -311,7 +313,7 @@ impl State {
         }
     }
 
-    fn miss_leaders(&mut self, elected_after_ms: u64) {
+    pub fn miss_leaders(&mut self, elected_after_ms: u64) {
         for i in 0..self.groups.len() {
             let group = &self.groups[i];
             if group.headless_since_ms.is_none() && !self.leader_serves(group) {
@@ -340,8 +342,15 @@ impl State {
     fn happen(&mut self, happening: Happening) {
         let now_ms = self.now_ms;
         match happening {
-            Happening::PodGone(uid) => self.pods.retain(|pod| pod.uid != uid),
-            Happening::PodCreate(pod) if !self.node_on(&pod.node) => {
+            Happening::PodGone(uid) => {
+                self.pods.retain(|pod| pod.uid != uid);
+                self.forget_pod(&uid);
+            }
+            Happening::Meddled { how, uid, node } => self.meddled(how, &uid, &node),
+            Happening::PodCreate(mut pod) if !self.node_on(&pod.node) => {
+                if self.nodes.iter().all(|node| node.name != pod.node) {
+                    pod.node.clone_from(&self.nodes[0].name);
+                }
                 self.after(1000, Happening::PodCreate(pod));
             }
             Happening::PodCreate(pod) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mettle::model::{PodRef, Restored, Undo, restore};
+use mettle::model::{OnConflict, PodRef, Restored, Undo, restore};
 use mettle::run::{Undone, WorldError};
 
 use super::Undoing;
@@ -13,7 +13,7 @@ use super::state::State;
 const EVERY: Duration = Duration::from_millis(250);
 const DEADLINE: Duration = Duration::from_secs(150);
 
-pub async fn undo(world: &FakeWorld, undo: &Undo) -> Result<Undone, WorldError> {
+pub async fn undo(world: &FakeWorld, undo: &Undo, on_conflict: OnConflict) -> Result<Undone, WorldError> {
     match world.with(|state| state.behaviour.undoing) {
         Undoing::Works => {}
         Undoing::Fails => return Err(WorldError::new("the API does not answer")),
@@ -59,10 +59,12 @@ pub async fn undo(world: &FakeWorld, undo: &Undo) -> Result<Undone, WorldError> 
             let Some(value) = state.objects.get_mut(object) else {
                 return Ok(Undone::AlreadyClean(format!("{object} was never edited")));
             };
-            match restore(value).map_err(WorldError::new)? {
+            match restore(value, on_conflict).map_err(WorldError::new)? {
                 Restored::Done => Ok(Undone::Reverted(format!("{object} is as it was"))),
                 Restored::Clean => Ok(Undone::AlreadyClean(format!("{object} bears no edit"))),
                 Restored::Conflict(why) => Ok(Undone::Conflict(why)),
+                Restored::Overwrote(what) => Ok(Undone::Reverted(format!("forced: {}", what.join("; ")))),
+                Restored::Accepted(why) => Ok(Undone::Reverted(format!("abandoned: {why}"))),
             }
         }),
         Undo::AwaitRollout { object } => world.with(|state| {
@@ -75,10 +77,12 @@ pub async fn undo(world: &FakeWorld, undo: &Undo) -> Result<Undone, WorldError> 
             Ok(Undone::Reverted(format!("{object} is gone")))
         }),
         Undo::Exec { command } => world.with(|state| {
+            if state.pods.iter().all(|pod| pod.uid != command.pod.uid) {
+                return Ok(Undone::AlreadyClean(format!("pod {} is gone", command.pod)));
+            }
             state.commands.remove(&key(command));
             Ok(Undone::Reverted("the inverse command ran".to_owned()))
         }),
-        Undo::Nothing { why } => Ok(Undone::AlreadyClean(why.clone())),
         Undo::ResumeControlPlane { part } => world.with(|state| {
             state.stopped.remove(part);
             Ok(Undone::Reverted(format!("{} goes on", part.as_str())))
