@@ -112,6 +112,7 @@ fn is_sign(observation: &Observation, hit: &Hit) -> bool {
         Observation::Endpoints { .. }
         | Observation::Member { .. }
         | Observation::Redundancy { .. }
+        | Observation::Writers { .. }
         | Observation::Agent { .. }
         | Observation::Heartbeat { .. } => false,
     }
