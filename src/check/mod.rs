@@ -15,6 +15,7 @@ mod recovery_time;
 mod redundancy;
 mod replicas_restored;
 mod route;
+mod single_writer;
 mod text;
 mod writes;
 
@@ -39,6 +40,7 @@ pub fn judge(spec: &CheckSpec, load: &LoadSpec, timeline: &Timeline) -> Finding 
         CheckKind::LostWrites => lost_writes::judge(spec, timeline),
         CheckKind::DuplicatedWrites => duplicated_writes::judge(spec, timeline),
         CheckKind::ReplicasRestored => replicas_restored::judge(spec, timeline),
+        CheckKind::SingleWriter => single_writer::judge(spec, timeline),
     }
 }
 
@@ -68,6 +70,9 @@ pub fn describe(kind: CheckKind) -> &'static str {
         }
         CheckKind::LostWrites => "acknowledged writes that a direct read of the store does not find (max)",
         CheckKind::DuplicatedWrites => "writes that the store holds more than once (max)",
+        CheckKind::SingleWriter => {
+            "no two members of a component take writes of the same data at once (maxSeconds)"
+        }
         CheckKind::ReplicasRestored => "every member of a component back and in sync (maxSeconds)",
     }
 }
