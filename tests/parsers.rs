@@ -66,12 +66,20 @@ fn target() -> impl Strategy<Value = TargetSpec> {
     let count = 1u32..=100;
     prop_oneof![
         (component, role, count.clone(), prop::option::of(any::<String>())).prop_map(
-            |(component, role, count, key)| TargetSpec {
-                component: Some(component),
-                role,
-                count,
-                of_key: key.filter(|_| component == Component::Redis),
-                ..TargetSpec::default()
+            |(component, role, count, key)| {
+                let leader_of = match component {
+                    Component::Kafka => Some("decisions/0".to_owned()),
+                    Component::Rabbitmq => Some("inference.jobs".to_owned()),
+                    _ => None,
+                };
+                TargetSpec {
+                    component: Some(component),
+                    role,
+                    count,
+                    of_key: key.filter(|_| component == Component::Redis),
+                    leader_of,
+                    ..TargetSpec::default()
+                }
             }
         ),
         (labels, count).prop_map(|(labels, count)| TargetSpec { labels, count, ..TargetSpec::default() }),
@@ -90,6 +98,7 @@ fn parameters() -> impl Strategy<Value = Parameters> {
             port: Some(port),
             connections: Some(number),
             peers: Some(peers),
+            api_server: true,
             direction: Some(Direction::Out),
             percent: Some(percent),
             delay_ms: Some(number),

@@ -54,6 +54,8 @@ fn large() -> Snapshot {
         role: if i % 2 == 0 { Role::Primary } else { Role::Replica },
         pod: pod.name.clone(),
         slots: vec![(0, 16383)],
+        leads: Vec::new(),
+        follows: Vec::new(),
         source: "its own word".to_owned(),
     });
     let roles = roles.collect();

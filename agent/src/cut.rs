@@ -6,6 +6,7 @@ use crate::nft::{Direction, Table, peers_match, render};
 use crate::say::Evidence;
 use crate::work::Work;
 
+const API_SERVER: &str = "KUBERNETES_SERVICE_HOST";
 const IN: &str = "matched_in";
 const OUT: &str = "matched_out";
 /// What kernels say to each other of themselves (neighbours, routers, multicast groups): counting it would be evidence
@@ -27,6 +28,9 @@ pub struct Options {
     /// Addresses of the other side, separated by commas; everybody when absent
     #[arg(long, value_delimiter = ',')]
     pub peers: Vec<Ipv4Addr>,
+    /// The API server's service address is one of them: the one that the kubelet tells every container
+    #[arg(long)]
+    pub api_server: bool,
     /// Port of the server: the target's own for `in`, the remote one for `out`; every packet when absent
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
@@ -53,6 +57,9 @@ impl Cut {
 
 impl Work for Cut {
     fn start(&mut self) -> Result<(), String> {
+        if self.options.api_server {
+            self.options.peers.push(api_server(std::env::var(API_SERVER).ok())?);
+        }
         let table = self.table.insert(Table::claim()?);
         table.load(&ruleset(&table.name, &self.options))
     }
@@ -81,6 +88,12 @@ impl Work for Cut {
         table.delete()?;
         Ok(format!("table {} is gone", table.name))
     }
+}
+
+fn api_server(told: Option<String>) -> Result<Ipv4Addr, String> {
+    let address =
+        told.ok_or_else(|| format!("{API_SERVER} is not set: nobody said where the API server is"))?;
+    address.parse().map_err(|_| format!("{API_SERVER} is {address}, which is no IPv4 address"))
 }
 
 fn ruleset(name: &str, options: &Options) -> String {
@@ -155,7 +168,7 @@ mod tests {
     use super::{Action, Direction, Options, ruleset};
 
     fn options(direction: Direction, port: Option<u16>, percent: u8, action: Action) -> Options {
-        Options { peers: Vec::new(), port, direction, percent, action }
+        Options { peers: Vec::new(), api_server: false, port, direction, percent, action }
     }
 
     fn chain<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
@@ -194,6 +207,13 @@ mod tests {
         assert_eq!(input[3..], ["ip saddr { 10.0.0.1 } numgen random mod 100 < 30 goto hit_in"]);
         assert_eq!(output.len(), 3, "{output:?}");
         assert!(text.contains("counter name \"matched_in\"\n\t\tdrop\n"), "{text}");
+    }
+
+    #[test]
+    fn the_api_server_is_where_the_kubelet_says() {
+        assert_eq!(super::api_server(Some("10.0.0.1".into())), Ok("10.0.0.1".parse().unwrap()));
+        assert!(super::api_server(None).unwrap_err().contains("is not set"));
+        assert!(super::api_server(Some("kubernetes".into())).unwrap_err().contains("no IPv4 address"));
     }
 
     #[test]

@@ -117,6 +117,13 @@ mod tests {
             leader: None,
             epoch: None,
         };
+        let partitions = |first: Option<&str>, second: Option<&str>| {
+            let led = [("decisions/0", first), ("decisions/1", second)].into_iter();
+            led.fold(steady(), |build, (scope, leader)| {
+                let (component, leader) = (Component::Kafka, leader.map(str::to_owned));
+                build.see(5_000, Observation::Leader { component, scope: scope.into(), leader, epoch: None })
+            })
+        };
         for (name, build, verdict) in [
             ("steady", steady(), Pass),
             ("half a per cent of errors", steady().errors(1_000, 1_050, ServerStatus), Pass),
@@ -135,6 +142,8 @@ mod tests {
             ("a node is down", steady().node_ready(5_000, false), Inconclusive),
             ("a node was down", steady().node_ready(5_000, false).node_ready(6_000, true), Pass),
             ("no leader", steady().see(5_000, no_leader), Inconclusive),
+            ("one of many partitions without a leader", partitions(Some("kafka-1"), None), Inconclusive),
+            ("every partition with one", partitions(Some("kafka-1"), Some("kafka-0")), Pass),
             ("nothing at all", Build::empty(), Inconclusive),
         ] {
             let timeline = build.timeline();

@@ -44,8 +44,17 @@ pub(super) struct Hit {
 impl Hit {
     /// `None` when no fault was injected.
     pub fn of(timeline: &Timeline) -> Option<Self> {
-        let mut hit = Self { injection_ms: timeline.injection_ms()?, ..Self::default() };
-        for fault in &timeline.faults {
+        Self::of_faults(timeline, timeline.faults.iter())
+    }
+
+    /// Of some of the faults; `None` when there are none.
+    pub fn of_faults<'a>(
+        timeline: &Timeline,
+        faults: impl Iterator<Item = &'a FaultRecord> + Clone,
+    ) -> Option<Self> {
+        let injection_ms = faults.clone().map(|fault| fault.injected_ms).min()?;
+        let mut hit = Self { injection_ms, ..Self::default() };
+        for fault in faults {
             for target in &fault.targets {
                 hit.add(timeline, fault, target);
             }

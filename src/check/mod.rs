@@ -16,6 +16,7 @@ mod redundancy;
 mod replicas_restored;
 mod route;
 mod stop_when;
+mod single_writer;
 mod text;
 mod writes;
 
@@ -41,6 +42,7 @@ pub fn judge(spec: &CheckSpec, load: &LoadSpec, timeline: &Timeline) -> Finding 
         CheckKind::LostWrites => lost_writes::judge(spec, timeline),
         CheckKind::DuplicatedWrites => duplicated_writes::judge(spec, timeline),
         CheckKind::ReplicasRestored => replicas_restored::judge(spec, timeline),
+        CheckKind::SingleWriter => single_writer::judge(spec, timeline),
     }
 }
 
@@ -70,6 +72,9 @@ pub fn describe(kind: CheckKind) -> &'static str {
         }
         CheckKind::LostWrites => "acknowledged writes that a direct read of the store does not find (max)",
         CheckKind::DuplicatedWrites => "writes that the store holds more than once (max)",
+        CheckKind::SingleWriter => {
+            "no two members of a component take writes of the same data at once (maxSeconds)"
+        }
         CheckKind::ReplicasRestored => "every member of a component back and in sync (maxSeconds)",
     }
 }

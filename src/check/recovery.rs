@@ -112,6 +112,7 @@ fn is_sign(observation: &Observation, hit: &Hit) -> bool {
         Observation::Endpoints { .. }
         | Observation::Member { .. }
         | Observation::Redundancy { .. }
+        | Observation::Writers { .. }
         | Observation::Agent { .. }
         | Observation::Heartbeat { .. } => false,
     }
@@ -295,6 +296,39 @@ mod tests {
             .retain(|event| !matches!(event.fact, crate::model::Fact::Observed(Observation::Leader { .. })));
         let phases = phases(&timeline, STABLE_FOR_SECONDS);
         assert_eq!((phases.elect, phases.total), (None, None));
+    }
+
+    #[test]
+    fn of_many_leaderships_the_last_one_ends_the_election() {
+        let word = |scope: &str, leader: Option<&str>, epoch| Observation::Leader {
+            component: Component::Kafka,
+            scope: scope.into(),
+            leader: leader.map(str::to_owned),
+            epoch,
+        };
+        let target = Target {
+            object: "pod/shop/kafka-1".into(),
+            node: None,
+            component: Some(Component::Kafka),
+            role: Some(Role::Primary),
+            because: "leads decisions/0".into(),
+        };
+        let led = || {
+            let build =
+                Build::stack_that_notices_nothing().fault(|fault| fault.targets = vec![target.clone()]);
+            ["decisions/0", "decisions/1", "controller"]
+                .iter()
+                .fold(build, |build, scope| build.see(0, word(scope, Some("kafka-1"), Some(4))))
+                .see(0, word("decisions/2", Some("kafka-0"), Some(4)))
+                // Its epoch rises because a follower left: nobody was elected there, and nobody had to be.
+                .see(12_100, word("decisions/2", Some("kafka-0"), Some(5)))
+                .see(12_600, word("decisions/0", None, None))
+                .see(13_000, word("decisions/0", Some("kafka-2"), Some(5)))
+                .see(14_000, word("decisions/1", Some("kafka-0"), Some(5)))
+        };
+        assert_eq!(ms(led())[..2], [Some(600), None], "the controller was not seen replaced");
+        let whole = led().see(15_500, word("controller", Some("kafka-0"), None));
+        assert_eq!(ms(whole)[..2], [Some(600), Some(3500)]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a person sees while a run goes on: one line, made from the same events that the reports are made from.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
-use crate::model::{Event, Fact, LoadSecond, Observation, Phase};
+use crate::model::{Component, Event, Fact, Leadership, LoadSecond, Observation, Phase};
 
 /// Follows the events until their sender is gone or the task is aborted.
 pub fn follow(experiment: &str, mut events: Receiver<Event>) -> JoinHandle<()> {
@@ -32,6 +33,8 @@ struct View {
     terminal: bool,
     phase: &'static str,
     load: String,
+    /// What was seen to have a leader, or none.
+    led: BTreeSet<(Component, String)>,
 }
 
 impl View {
@@ -42,7 +45,8 @@ impl View {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { experiment: experiment.to_owned(), bar, terminal, phase: "", load: String::new() }
+        let led = BTreeSet::new();
+        Self { experiment: experiment.to_owned(), bar, terminal, phase: "", load: String::new(), led }
     }
 
     fn take(&mut self, event: &Event) {
@@ -58,6 +62,11 @@ impl View {
             }
             Fact::FaultReverted { fault } => self.line(event.at_ms, &format!("fault {fault} is reverted")),
             Fact::Observed(Observation::Leader { component, scope, leader, .. }) => {
+                // A broker leads dozens of partitions: who leads each at first is in the timeline.
+                let first = self.led.insert((*component, scope.clone()));
+                if first && leader.is_some() && component.leadership() == Leadership::Parts {
+                    return;
+                }
                 let leader = leader.as_deref().unwrap_or("nobody");
                 self.line(event.at_ms, &format!("{component} {scope} is led by {leader}"));
             }

@@ -141,13 +141,15 @@ impl Session {
 
     async fn world_with(&self, agent_image: String) -> Result<LiveWorld, Failure> {
         let credentials = self.credentials().await?;
+        // A part of the stack may have been made without it: RabbitMQ's nodes are then not asked, and say so.
+        let cookie = read_password(&self.client, "rabbitmq-erlang-cookie").await.unwrap_or_default();
         let dialer = self.dialer();
         let power: Option<Arc<dyn Power>> = match self.handle.kind {
             ProviderKind::Current => None,
             _ => Some(Arc::new(Beneath(self.handle.clone()))),
         };
         let applier = Applier::new(self.client.clone(), power, agent_image);
-        Ok(LiveWorld::new(self.client.clone(), NAMESPACE.to_owned(), dialer, applier, credentials))
+        Ok(LiveWorld::new(self.client.clone(), NAMESPACE.to_owned(), dialer, applier, credentials, cookie))
     }
 
     /// Refuses, before anything is changed, when a right is missing that these faults need.

@@ -15,6 +15,9 @@ pub struct Member {
     pub epoch: Option<u64>,
     /// Redis: slots that it owns, or that its primary owns.
     pub slots: Vec<(u16, u16)>,
+    /// Kafka, RabbitMQ: scopes that it leads, and those that it follows in sync.
+    pub leads: Vec<String>,
+    pub follows: Vec<String>,
     /// The words themselves, for the record.
     pub source: String,
 }
@@ -30,23 +33,29 @@ impl Member {
             in_sync: false,
             epoch: None,
             slots: Vec::new(),
+            leads: Vec::new(),
+            follows: Vec::new(),
             source: why,
         }
     }
 }
 
-/// Who leads a scope, with the timeline or epoch; absent: nobody.
-pub type Leader = Option<(String, u64)>;
+/// Who leads a scope, with the timeline or epoch where there is one; absent: nobody.
+pub type Leader = Option<(String, Option<u64>)>;
 
 /// All members of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Members {
     pub component: Component,
     pub members: Vec<Member>,
-    /// Scope (the cluster's name, or the shard `slot:N` by its first slot) → the pod that leads it, with its epoch.
+    /// Scope (the cluster's name, the shard `slot:N` by its first slot, `topic/partition`, a queue) → the pod that leads it,
+    /// with its epoch.
     pub leaders: Vec<(String, Leader)>,
-    /// Everything has a leader: the cluster, or every slot.
+    /// Everything has a leader: the cluster, every slot, every partition, every queue.
     pub led: bool,
+    /// Scope → every member that itself says that it takes writes there, in order. More than one is a split brain; a scope
+    /// of which nobody can be asked so is not named.
+    pub writers: Vec<(String, Vec<String>)>,
 }
 
 impl Members {
@@ -61,6 +70,8 @@ impl Members {
                     role: member.role?,
                     pod: member.pod.clone(),
                     slots: member.slots.clone(),
+                    leads: member.leads.clone(),
+                    follows: member.follows.clone(),
                     source: member.source.clone(),
                 })
             })

@@ -1,11 +1,18 @@
 //! Who has which role, by each component's own protocol, and what its stores hold.
 
+mod erlang;
+mod eyes;
+mod kafka;
+mod kept;
 mod members;
 mod postgres;
+mod rabbitmq;
 mod redis;
 mod sessions;
+mod zookeeper;
 
+pub use eyes::Eyes;
 pub use members::{Leader, Member, Members, redundancy};
 pub use postgres::{Credentials, found as postgres_found, members as postgres_members};
-pub use redis::{found as redis_found, members as redis_members};
+pub use redis::found as redis_found;
 pub use sessions::{Held, ask_all, hold, server_sessions};

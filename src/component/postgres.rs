@@ -6,13 +6,15 @@ use futures::future::join_all;
 use serde::Deserialize;
 use tokio_postgres::{Client, Config, NoTls};
 
+use super::kept::{Ask, Kept, ask};
 use super::{Member, Members};
-use crate::cluster::{ClusterError, Dialer, PodAddress, http_get};
+use crate::cluster::{ClusterError, Dialer, PodAddress, Stream, http_get};
 use crate::ledger::Found;
 use crate::model::{Component, OpId, Role, RunId};
 
 const PATRONI_PORT: u16 = 8008;
 const PORT: u16 = 5432;
+const SCOPE: &str = "ai-platform-postgres";
 /// A ledger with more rows than this is not one of our runs.
 const ROWS_MAX: usize = 20_000_000;
 
@@ -52,7 +54,7 @@ pub async fn members(
     let statuses = join_all(pods.iter().map(|pod| status(dialer, pod, deadline))).await;
     let leader = statuses.iter().zip(pods).find_map(|(status, pod)| {
         let status = status.as_ref().ok()?;
-        is_leader(status).then(|| (pod.name.clone(), status.timeline.unwrap_or(0), status))
+        is_leader(status).then(|| (pod.name.clone(), status.timeline, status))
     });
     let streaming: Vec<&str> = leader
         .iter()
@@ -76,8 +78,53 @@ pub async fn members(
     Members {
         component: Component::Postgres,
         members,
-        leaders: vec![("ai-platform-postgres".to_owned(), leader)],
+        leaders: vec![(SCOPE.to_owned(), leader)],
         led,
+        writers: Vec::new(),
+    }
+}
+
+/// The servers themselves, each with a session that is kept.
+pub struct Servers {
+    recovery: Recovery,
+    kept: Kept<Client>,
+}
+
+impl Servers {
+    #[must_use]
+    pub fn new(credentials: Credentials) -> Self {
+        Self { recovery: Recovery { credentials }, kept: Kept::default() }
+    }
+}
+
+/// Patroni's word for the roles, and beside it each server's own for who takes writes: a server whose Patroni died goes on
+/// taking them, whatever the others elect.
+pub async fn watched(servers: &Servers, dialer: &Dialer, pods: &[PodAddress], deadline: Duration) -> Members {
+    let own = pods.iter().map(|pod| ask(&servers.recovery, &servers.kept, dialer, pod, deadline));
+    let (members, own) = tokio::join!(members(dialer, pods, None, deadline), join_all(own));
+    let takes = pods.iter().zip(own).filter(|(_, word)| matches!(word, Ok(false)));
+    let mut writers: Vec<String> = takes.map(|(pod, _)| pod.name.clone()).collect();
+    writers.sort();
+    Members { writers: vec![(SCOPE.to_owned(), writers)], ..members }
+}
+
+/// Is it in recovery?
+struct Recovery {
+    credentials: Credentials,
+}
+
+impl Ask for Recovery {
+    type Connection = Client;
+    type Answer = bool;
+    const PORT: u16 = PORT;
+
+    async fn open(&self, stream: Box<dyn Stream>, what: &str) -> Result<Client, ClusterError> {
+        session(stream, &self.credentials).await.map_err(|why| ClusterError::state(what, why))
+    }
+
+    async fn ask(&self, client: &mut Client, what: &str) -> Result<bool, ClusterError> {
+        let row = client.query_one("select pg_is_in_recovery()", &[]).await;
+        row.map(|row| row.get(0)).map_err(|error| ClusterError::state(what, words(&error)))
     }
 }
 
@@ -108,6 +155,8 @@ fn member(pod: &PodAddress, status: &Status, streaming: &[&str]) -> Member {
         in_sync: leads || (runs && streaming.contains(&pod.name.as_str())),
         epoch: status.timeline,
         slots: Vec::new(),
+        leads: Vec::new(),
+        follows: Vec::new(),
         source: format!("patroni: {} {}", status.role, status.state),
     }
 }
@@ -153,14 +202,20 @@ pub(super) async fn connect(
     deadline: Duration,
 ) -> Result<Client, ClusterError> {
     let stream = dialer.dial(pod, PORT, deadline).await?;
+    let connecting = tokio::time::timeout(deadline, session(stream, credentials)).await;
+    let what = format!("connect to the server of {}", pod.name);
+    connecting
+        .map_err(|_| ClusterError::Deadline { what, seconds: deadline.as_secs().max(1) })?
+        .map_err(|why| ClusterError::state(format!("ask the server of {}", pod.name), why))
+}
+
+/// `postgres-disconnect` knows these sessions by their name, and leaves them.
+async fn session(stream: Box<dyn Stream>, credentials: &Credentials) -> Result<Client, String> {
     let mut config = Config::new();
     config.user(&credentials.user).password(&credentials.password).dbname(&credentials.database);
     config.application_name("mettle");
-    let connecting = tokio::time::timeout(deadline, config.connect_raw(stream, NoTls)).await;
-    let what = format!("connect to the server of {}", pod.name);
-    let (client, connection) = connecting
-        .map_err(|_| ClusterError::Deadline { what, seconds: deadline.as_secs().max(1) })?
-        .map_err(|error| said(pod, &error))?;
+    let connecting = config.connect_raw(stream, NoTls).await;
+    let (client, connection) = connecting.map_err(|error| words(&error))?;
     // Ends with the client.
     tokio::spawn(async move {
         let _ = connection.await;
@@ -168,11 +223,14 @@ pub(super) async fn connect(
     Ok(client)
 }
 
-fn said(pod: &PodAddress, error: &tokio_postgres::Error) -> ClusterError {
-    let why = error
+fn words(error: &tokio_postgres::Error) -> String {
+    error
         .as_db_error()
-        .map_or_else(|| error.to_string(), |db| format!("{} {}", db.code().code(), db.message()));
-    ClusterError::state(format!("ask the server of {}", pod.name), why)
+        .map_or_else(|| error.to_string(), |db| format!("{} {}", db.code().code(), db.message()))
+}
+
+fn said(pod: &PodAddress, error: &tokio_postgres::Error) -> ClusterError {
+    ClusterError::state(format!("ask the server of {}", pod.name), words(error))
 }
 
 /// Every operation of `run` that the primary's tables hold, and the invariant that binds them.

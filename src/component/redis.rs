@@ -1,6 +1,6 @@
 //! Redis Cluster: each node's own line of `CLUSTER NODES`, and its own replication link.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
@@ -27,6 +27,8 @@ struct Myself {
     epoch: u64,
     slots: Vec<(u16, u16)>,
     link_up: bool,
+    /// It serves: a node that lost the majority refuses every command on keys.
+    serves: bool,
 }
 
 /// Asks every node.
@@ -45,7 +47,10 @@ pub async fn members(dialer: &Dialer, pods: &[PodAddress], deadline: Duration) -
         })
         .collect();
     let (leaders, led) = leaders(&members);
-    Members { component: Component::Redis, members, leaders, led }
+    let said =
+        pods.iter().zip(&words).filter_map(|(pod, word)| Some((pod.name.as_str(), word.as_ref().ok()?)));
+    let writers = writers(&said.collect::<Vec<_>>());
+    Members { component: Component::Redis, members, leaders, led, writers }
 }
 
 fn member(pod: &PodAddress, myself: &Myself, owners: &BTreeMap<&str, &Myself>) -> Member {
@@ -65,6 +70,8 @@ fn member(pod: &PodAddress, myself: &Myself, owners: &BTreeMap<&str, &Myself>) -
         role: Some(myself.role),
         in_sync,
         epoch: Some(myself.epoch),
+        leads: Vec::new(),
+        follows: Vec::new(),
         source: format!(
             "CLUSTER NODES: myself,{} epoch {} slots {}",
             myself.role.as_str(),
@@ -90,9 +97,23 @@ fn leaders(members: &[Member]) -> (Vec<(String, Leader)>, bool) {
     let covered: u32 = owner_of.iter().map(|(low, (high, ..))| u32::from(*high) - u32::from(*low) + 1).sum();
     let leaders = owner_of
         .into_iter()
-        .map(|(low, (_, pod, epoch))| (format!("slot:{low}"), Some((pod.to_owned(), epoch))))
+        .map(|(low, (_, pod, epoch))| (format!("slot:{low}"), Some((pod.to_owned(), Some(epoch)))))
         .collect();
     (leaders, covered >= SLOTS)
+}
+
+/// By the first slot of every range that is owned: the nodes that own it and serve.
+fn writers(said: &[(&str, &Myself)]) -> Vec<(String, Vec<String>)> {
+    let owners = || said.iter().filter(|(_, myself)| myself.role == Role::Primary && myself.serves);
+    let first: BTreeSet<u16> = owners().flat_map(|(_, myself)| &myself.slots).map(|(low, _)| *low).collect();
+    let of = |slot: u16| {
+        let owns = |myself: &Myself| myself.slots.iter().any(|(low, high)| (*low..=*high).contains(&slot));
+        let mut pods: Vec<String> =
+            owners().filter(|(_, myself)| owns(myself)).map(|(pod, _)| (*pod).to_owned()).collect();
+        pods.sort();
+        pods
+    };
+    first.into_iter().map(|slot| (format!("slot:{slot}"), of(slot))).collect()
 }
 
 async fn myself(dialer: &Dialer, pod: &PodAddress, deadline: Duration) -> Result<Myself, ClusterError> {
@@ -106,8 +127,12 @@ async fn myself(dialer: &Dialer, pod: &PodAddress, deadline: Duration) -> Result
             .query_async(&mut connection)
             .await
             .map_err(said(&what))?;
-        let link_up = info.lines().any(|line| line.trim_end() == "master_link_status:up");
+        let state: String =
+            ::redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await.map_err(said(&what))?;
+        let says = |text: &str, line: &str| text.lines().any(|said| said.trim_end() == line);
+        let link_up = says(&info, "master_link_status:up");
         parse(&nodes, link_up)
+            .map(|myself| Myself { serves: says(&state, "cluster_state:ok"), ..myself })
             .ok_or_else(|| ClusterError::state(what.clone(), "its answer names no node as itself"))
     };
     match tokio::time::timeout(deadline, asking).await {
@@ -151,6 +176,7 @@ fn parse(nodes: &str, link_up: bool) -> Option<Myself> {
         epoch: fields.get(6)?.parse().ok()?,
         slots: fields.iter().skip(8).filter_map(|range| parse_range(range)).collect(),
         link_up,
+        serves: false,
     })
 }
 
@@ -280,6 +306,27 @@ e7d1eec 10.0.0.2:6379@16379,redis-1 myself,slave 07c37df 0 0 2 connected\n";
     }
 
     #[test]
+    fn two_nodes_that_own_a_slot_and_serve_are_two_writers() {
+        let owner = |slots: &[(u16, u16)], serves| Myself {
+            slots: slots.to_vec(),
+            serves,
+            ..parse(&NODES.replace("master -", "myself,master -").replace("myself,slave", "slave"), false)
+                .unwrap()
+        };
+        let of = |second: Myself| {
+            let first = owner(&[(0, 5460)], true);
+            writers(&[("b", &first), ("a", &second)])
+        };
+        let scope = |slot: u16, pods: &[&str]| {
+            (format!("slot:{slot}"), pods.iter().map(|pod| (*pod).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(of(owner(&[(5461, 9000)], true)), [scope(0, &["b"]), scope(5461, &["a"])]);
+        assert_eq!(of(owner(&[(0, 5460)], true)), [scope(0, &["a", "b"])]);
+        assert_eq!(of(owner(&[(100, 200)], true)), [scope(0, &["b"]), scope(100, &["a", "b"])]);
+        assert_eq!(of(owner(&[(0, 5460)], false)), [scope(0, &["b"])], "it lost the majority");
+    }
+
+    #[test]
     fn the_higher_epoch_owns_a_slot_and_a_gap_has_no_leader() {
         let primary = |name: &str, epoch, slots: &[(u16, u16)]| Member {
             role: Some(Role::Primary),
@@ -294,7 +341,7 @@ e7d1eec 10.0.0.2:6379@16379,redis-1 myself,slave 07c37df 0 0 2 connected\n";
             primary("new", 7, &[(0, 5460)]),
             primary("b", 2, &[(5461, 16383)]),
         ];
-        let led = |scope: &str, pod: &str, epoch| (scope.to_owned(), Some((pod.to_owned(), epoch)));
+        let led = |scope: &str, pod: &str, epoch| (scope.to_owned(), Some((pod.to_owned(), Some(epoch))));
         assert_eq!(leaders(&old_and_new), (vec![led("slot:0", "new", 7), led("slot:5461", "b", 2)], true));
         assert!(!leaders(&old_and_new[..2]).1, "slots that nobody owns");
     }

@@ -115,7 +115,11 @@ fn arguments(spec: &FaultSpec, process: &str, peers: &[String], pod: &PodInfo) -
             let action = if spec.kind == FaultKind::NetReject { "reject" } else { "drop" };
             line.word("drop").pair("action", action).some("percent", with.percent).some("port", with.port);
             let peers = (!peers.is_empty()).then(|| peers.join(","));
-            line.some("peers", peers).pair("direction", with.direction.unwrap_or(Direction::Both).as_str())
+            line.some("peers", peers);
+            if with.api_server {
+                line.word("--api-server");
+            }
+            line.pair("direction", with.direction.unwrap_or(Direction::Both).as_str())
         }
         FaultKind::DnsFail => line.word("dns").pair("mode", "nxdomain").some("domain", with.domain.as_ref()),
         FaultKind::DnsDrop => line.word("dns").pair("mode", "drop").some("domain", with.domain.as_ref()),
@@ -253,6 +257,7 @@ mod tests {
                 spec("connection-flood", "with: {port: 6379, connections: 50}"),
                 spec("net-partition", ""),
                 spec("net-partition", "with: {peers: {component: redis, role: replica}, port: 6379, direction: in}"),
+                spec("net-partition", "with: {apiServer: true}"),
                 spec("net-loss", "with: {percent: 30}"),
                 spec("net-reject", "with: {port: 6379}"),
                 spec("net-delay", "with: {port: 6379, delayMs: 100, jitterMs: 10}"),
@@ -278,6 +283,7 @@ mod tests {
             redis 35 false: connections --address 10.0.0.2:6379 --count 50
             redis 35 true: drop --action drop --direction both
             redis 35 true: drop --action drop --port 6379 --peers 10.0.0.3,10.0.0.4,10.0.0.5 --direction in
+            redis 35 true: drop --action drop --api-server --direction both
             redis 35 true: drop --action drop --percent 30 --direction both
             redis 35 true: drop --action reject --port 6379 --direction both
             redis 35 true: proxy --mode pass --port 6379 --delay-ms 100 --jitter-ms 10 --direction in --kill-existing

@@ -92,7 +92,7 @@ fn postgres(kind: FaultKind) -> Script {
             component,
             run: format!(
                 "n=$({PSQL} \"select count(pg_terminate_backend(pid)) from pg_stat_activity where backend_type = 'client backend' \
-                 and pid <> pg_backend_pid() and usename not in ('postgres', 'replicator')\"); \
+                 and pid <> pg_backend_pid() and usename not in ('postgres', 'replicator') and application_name <> 'mettle'\"); \
                  [ \"$n\" -eq 0 ] || echo effect: $n sessions were ended"
             ),
             undo: None,

@@ -1,5 +1,7 @@
 //! Selectors: from a query to objects, with the reason for each choice.
 
+use std::collections::BTreeSet;
+
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
@@ -63,6 +65,10 @@ pub fn matching<'a>(
     };
     matching.retain(|(pod, _)| !pod.terminating && pod.node.is_some());
     matching.sort_by(|(a, _), (b, _)| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    if matching.is_empty() {
+        let query = format!("{}{}", describe(spec), unknown(spec, snapshot));
+        return Err(PlanError::NoMatch { fault: 0, query });
+    }
     spared(&mut matching, |(pod, _)| pod.is_protected(), spec)?;
     Ok(matching)
 }
@@ -171,7 +177,11 @@ pub fn addresses(spec: &TargetSpec, snapshot: &Snapshot) -> Result<Vec<String>, 
 }
 
 fn target_of(pod: &PodInfo, spec: &TargetSpec, snapshot: &Snapshot, because: String) -> Target {
-    let role = snapshot.roles.iter().find(|fact| fact.pod == pod.name).map(|fact| fact.role);
+    let fact = snapshot.roles.iter().find(|fact| fact.pod == pod.name);
+    let role = match &spec.leader_of {
+        Some(_) => Some(spec.role.unwrap_or(Role::Primary)),
+        None => fact.map(|fact| fact.role).filter(|role| *role != Role::Any),
+    };
     Target {
         object: format!("pod/{}/{}", pod.namespace, pod.name),
         node: pod.node.clone(),
@@ -188,6 +198,9 @@ fn by_component<'a>(
 ) -> Vec<(&'a PodInfo, String)> {
     let members =
         snapshot.pods.iter().filter(|pod| pod.component == Some(component) && pod.controller_owned());
+    if let Some(of) = &spec.leader_of {
+        return by_leader(spec, component, of, snapshot);
+    }
     let role = spec.role.unwrap_or(Role::Any);
     if role == Role::Any && spec.of_key.is_none() {
         return members.map(|pod| (pod, format!("a member of {component}"))).collect();
@@ -213,6 +226,49 @@ fn by_component<'a>(
         .collect()
 }
 
+/// Members with a role in one partition or queue.
+fn by_leader<'a>(
+    spec: &TargetSpec,
+    component: Component,
+    of: &String,
+    snapshot: &'a Snapshot,
+) -> Vec<(&'a PodInfo, String)> {
+    let of_component = snapshot.pods.iter().filter(|pod| pod.component == Some(component));
+    let members = of_component.filter(|pod| pod.controller_owned());
+    members
+        .filter_map(|pod| {
+            let fact =
+                snapshot.roles.iter().find(|fact| fact.pod == pod.name && fact.component == component)?;
+            let (leads, follows) = (fact.leads.contains(of), fact.follows.contains(of));
+            let word = match spec.role.unwrap_or(Role::Primary) {
+                Role::Primary => leads.then_some("leads")?,
+                Role::Replica => follows.then_some("follows in sync")?,
+                Role::Any if leads => "leads",
+                Role::Any => follows.then_some("follows in sync")?,
+            };
+            Some((pod, format!("{word} {of}, as the servers say: {}", fact.source)))
+        })
+        .collect()
+}
+
+/// Why a partition or queue may match nothing: a name that nobody knows is another mistake than a role that nobody has.
+fn unknown(spec: &TargetSpec, snapshot: &Snapshot) -> String {
+    let (Some(component), Some(of)) = (spec.component, &spec.leader_of) else { return String::new() };
+    let facts: Vec<&RoleFact> = snapshot.roles.iter().filter(|fact| fact.component == component).collect();
+    if facts.is_empty() {
+        return format!("; no member of {component} says what it leads");
+    }
+    let known: BTreeSet<&String> =
+        facts.iter().flat_map(|fact| fact.leads.iter().chain(&fact.follows)).collect();
+    if known.contains(of) {
+        return format!("; {of} is there, and nobody has that role in it now");
+    }
+    const SHOWN_MAX: usize = 8;
+    let shown: Vec<&str> = known.iter().take(SHOWN_MAX).map(|name| name.as_str()).collect();
+    let more = if known.len() > SHOWN_MAX { ", …" } else { "" };
+    format!("; nobody leads or follows {of}; there are {}{more}", shown.join(", "))
+}
+
 impl PodInfo {
     /// Pods of Jobs are no members of a component that serves.
     fn controller_owned(&self) -> bool {
@@ -230,6 +286,9 @@ pub fn describe(spec: &TargetSpec) -> String {
     }
     if let Some(key) = &spec.of_key {
         parts.push(format!("of key {key}"));
+    }
+    if let Some(of) = &spec.leader_of {
+        parts.push(format!("in {of}"));
     }
     parts.extend(spec.labels.iter().map(|(key, value)| format!("{key}={value}")));
     if let Some(node) = &spec.node {
@@ -268,7 +327,63 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
-    use crate::fault::testing::redis_snapshot;
+    use crate::fault::testing::{redis_snapshot, target};
+
+    /// Three brokers: the first leads decisions/0 and follows decisions/1, the third is not in sync with decisions/0.
+    fn brokers() -> Snapshot {
+        let mut snapshot = redis_snapshot();
+        snapshot.pods.truncate(3);
+        snapshot.roles.truncate(3);
+        for pod in &mut snapshot.pods {
+            pod.component = Some(Component::Kafka);
+        }
+        let roles: [(&[&str], &[&str]); 3] = [
+            (&["decisions/0", "controller"], &["decisions/1"]),
+            (&["decisions/1"], &["decisions/0", "controller"]),
+            (&[], &["decisions/1", "controller"]),
+        ];
+        for (fact, (leads, follows)) in snapshot.roles.iter_mut().zip(roles) {
+            fact.component = Component::Kafka;
+            fact.role = Role::Any;
+            fact.leads = leads.iter().map(|name| (*name).to_owned()).collect();
+            fact.follows = follows.iter().map(|name| (*name).to_owned()).collect();
+        }
+        snapshot
+    }
+
+    #[test]
+    fn a_leader_is_found_by_what_it_leads() {
+        let snapshot = brokers();
+        let names = |of: &str, role| {
+            let spec = TargetSpec { leader_of: Some(of.to_owned()), role, ..target(Component::Kafka) };
+            let found = matching(&spec, &snapshot).map_err(|error| error.to_string())?;
+            Ok::<_, String>(found.into_iter().map(|(pod, _)| pod.name.as_str()).collect::<Vec<_>>())
+        };
+        assert_eq!(names("decisions/0", None), Ok(vec!["redis-0"]));
+        assert_eq!(names("decisions/1", Some(Role::Primary)), Ok(vec!["redis-1"]));
+        assert_eq!(names("decisions/0", Some(Role::Replica)), Ok(vec!["redis-1"]));
+        assert_eq!(names("decisions/1", Some(Role::Any)), Ok(vec!["redis-0", "redis-1", "redis-2"]));
+        assert_eq!(names("controller", Some(Role::Replica)), Ok(vec!["redis-1", "redis-2"]));
+        let unknown = names("decisons/0", None).unwrap_err();
+        assert!(unknown.ends_with(
+            "in decisons/0; nobody leads or follows decisons/0; there are controller, decisions/0, decisions/1"
+        ), "{unknown}");
+        let mut silent = brokers();
+        silent.roles.clear();
+        let spec = TargetSpec { leader_of: Some("decisions/0".to_owned()), ..target(Component::Kafka) };
+        let error = matching(&spec, &silent).unwrap_err().to_string();
+        assert!(error.ends_with("no member of kafka says what it leads"), "{error}");
+    }
+
+    #[test]
+    fn a_target_says_what_it_led_when_it_was_chosen() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let spec = TargetSpec { leader_of: Some("decisions/0".to_owned()), ..target(Component::Kafka) };
+        let snapshot = brokers();
+        let (_, target) = pods(&spec, &snapshot, &mut random).unwrap().remove(0);
+        assert_eq!(target.role, Some(Role::Primary));
+        assert_eq!(target.because, "leads decisions/0, as the servers say: CLUSTER NODES; 1 of 1");
+    }
 
     #[test]
     fn no_selector_reaches_what_is_protected() {

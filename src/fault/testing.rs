@@ -39,6 +39,8 @@ pub fn redis_snapshot() -> Snapshot {
         role: if i < 3 { Role::Primary } else { Role::Replica },
         pod: format!("redis-{i}"),
         slots: vec![thirds[i % 3]],
+        leads: Vec::new(),
+        follows: Vec::new(),
         source: "CLUSTER NODES".into(),
     };
     Snapshot {

@@ -75,7 +75,8 @@ pub enum Observation {
         service: String,
         pods: Vec<String>,
     },
-    /// Who leads. `scope` is the cluster's name, or the shard `slot:N` in Redis; `epoch` the timeline or configuration epoch.
+    /// Who leads. `scope` is the cluster's name, the shard `slot:N` in Redis, `topic/partition` or
+    /// `controller` in Kafka, a queue in RabbitMQ; `epoch` the timeline, configuration epoch or term.
     Leader {
         component: Component,
         scope: String,
@@ -94,6 +95,13 @@ pub enum Observation {
         component: Component,
         have: u32,
         want: u32,
+    },
+    /// Members that themselves say that they take writes of one scope: changes, and every look at which they are more than
+    /// one.
+    Writers {
+        component: Component,
+        scope: String,
+        pods: Vec<String>,
     },
     /// An agent's word from inside a pod.
     Agent {

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::stop_when::{STOP_CONDITIONS_MAX, StopCondition};
-use super::{Component, FaultSpec, FileError, Limits, Seed, Store, read_yaml};
+use super::{Component, FaultSpec, FileError, Leadership, Limits, Seed, Store, read_yaml};
 
 /// The checks. Each has a file in `check/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -21,16 +21,18 @@ pub enum CheckKind {
     LostWrites,
     DuplicatedWrites,
     ReplicasRestored,
+    SingleWriter,
 }
 
 impl CheckKind {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ErrorRate,
         Self::Latency,
         Self::RecoveryTime,
         Self::LostWrites,
         Self::DuplicatedWrites,
         Self::ReplicasRestored,
+        Self::SingleWriter,
     ];
 
     #[must_use]
@@ -42,6 +44,7 @@ impl CheckKind {
             Self::LostWrites => "lost-writes",
             Self::DuplicatedWrites => "duplicated-writes",
             Self::ReplicasRestored => "replicas-restored",
+            Self::SingleWriter => "single-writer",
         }
     }
 }
@@ -86,7 +89,8 @@ pub struct CheckSpec {
     /// `latency`: bound as a multiple of the same quantile of the baseline.
     #[serde(default)]
     pub max_ratio_to_baseline: Option<f64>,
-    /// `recovery-time`, `replicas-restored`: bound from injection.
+    /// `recovery-time`, `replicas-restored`: bound from injection. `single-writer`: how long two may take writes; not at all
+    /// when absent.
     #[serde(default)]
     pub max_seconds: Option<f64>,
     /// `recovery-time`: how long it must hold to count.
@@ -98,7 +102,7 @@ pub struct CheckSpec {
     /// `lost-writes`, `duplicated-writes`: how many are allowed; 0 when absent.
     #[serde(default)]
     pub max: Option<u64>,
-    /// `replicas-restored`: which component; that of the fault's target when absent.
+    /// `replicas-restored`, `single-writer`: which component; that of the fault's target when absent.
     #[serde(default)]
     pub component: Option<Component>,
 }
@@ -298,7 +302,9 @@ impl Experiment {
 
 impl CheckSpec {
     fn problem(&self) -> Option<(&'static str, String)> {
-        use CheckKind::{DuplicatedWrites, ErrorRate, Latency, LostWrites, RecoveryTime, ReplicasRestored};
+        use CheckKind::{
+            DuplicatedWrites, ErrorRate, Latency, LostWrites, RecoveryTime, ReplicasRestored, SingleWriter,
+        };
         let kind = self.check;
         let fields: [(&'static str, bool, &[CheckKind]); 10] = [
             ("window", self.window.is_some(), &[ErrorRate, Latency]),
@@ -306,11 +312,11 @@ impl CheckSpec {
             ("quantile", self.quantile.is_some(), &[Latency]),
             ("maxMs", self.max_ms.is_some(), &[Latency]),
             ("maxRatioToBaseline", self.max_ratio_to_baseline.is_some(), &[Latency]),
-            ("maxSeconds", self.max_seconds.is_some(), &[RecoveryTime, ReplicasRestored]),
+            ("maxSeconds", self.max_seconds.is_some(), &[RecoveryTime, ReplicasRestored, SingleWriter]),
             ("stableForSeconds", self.stable_for_seconds.is_some(), &[RecoveryTime]),
             ("store", self.store.is_some(), &[LostWrites, DuplicatedWrites]),
             ("max", self.max.is_some(), &[LostWrites, DuplicatedWrites]),
-            ("component", self.component.is_some(), &[ReplicasRestored]),
+            ("component", self.component.is_some(), &[ReplicasRestored, SingleWriter]),
         ];
         for (field, given, kinds) in fields {
             if given && !kinds.contains(&kind) {
@@ -325,6 +331,12 @@ impl CheckSpec {
             Latency if self.max_ms.is_none() && self.max_ratio_to_baseline.is_none() => needs("maxMs"),
             RecoveryTime | ReplicasRestored if self.max_seconds.is_none() => needs("maxSeconds"),
             LostWrites | DuplicatedWrites if self.store.is_none() => needs("store"),
+            SingleWriter if self.component.is_some_and(|one| one.leadership() != Leadership::Whole) => {
+                Some((
+                    "component",
+                    "must be one whose members say who takes writes: postgres, redis, zookeeper".to_owned(),
+                ))
+            }
             _ => self.out_of_range(),
         }
     }

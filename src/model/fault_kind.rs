@@ -85,9 +85,9 @@ kinds! {
     DiskFill "disk-fill" Pods true ["mib" "leaveMib"] ["path"];
     ConnectionFlood "connection-flood" Pods true [] ["port" "connections"];
     // network, from inside the target's network namespace
-    NetPartition "net-partition" Pods true ["peers" "port" "direction"] [];
-    NetLoss "net-loss" Pods true ["peers" "port" "direction"] ["percent"];
-    NetReject "net-reject" Pods true ["peers" "port" "direction"] [];
+    NetPartition "net-partition" Pods true ["peers" "apiServer" "port" "direction"] [];
+    NetLoss "net-loss" Pods true ["peers" "apiServer" "port" "direction"] ["percent"];
+    NetReject "net-reject" Pods true ["peers" "apiServer" "port" "direction"] [];
     NetDelay "net-delay" Pods true ["jitterMs" "direction"] ["port" "delayMs"];
     NetBandwidth "net-bandwidth" Pods true ["direction"] ["port" "rateKib"];
     NetReset "net-reset" Pods true ["percent" "direction"] ["port"];

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::{Parameters, field_of};
-use super::{Component, FaultKind, On, Role};
+use super::{Component, FaultKind, Leadership, On, Role};
 
 /// Which objects a fault may hit. Exactly one of `component`, `labels`, `node` or `zone` is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +20,10 @@ pub struct TargetSpec {
     /// With `component: redis`: the role in the shard that holds this key.
     #[serde(default)]
     pub of_key: Option<String>,
+    /// With `component: kafka`, a partition `topic/number` or `controller`; with `component: rabbitmq`, a quorum queue: the
+    /// role there, `primary` when absent.
+    #[serde(default)]
+    pub leader_of: Option<String>,
     /// Pods with all of these labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -184,7 +188,29 @@ pub(super) fn target_details(target: &TargetSpec) -> Problem {
     if target.of_key.is_some() && target.component != Some(Component::Redis) {
         return Some(("target.ofKey", "needs component: redis".to_owned()));
     }
+    if let Some(problem) = leader_problem(target) {
+        return Some(problem);
+    }
     (target.count == 0 || target.count > 100).then(|| ("target.count", "must be 1 to 100".to_owned()))
+}
+
+/// Where each partition or queue has a leader of its own, a role without one of them says nothing.
+fn leader_problem(target: &TargetSpec) -> Problem {
+    let parts = target.component.filter(|component| component.leadership() == Leadership::Parts);
+    let Some(of) = &target.leader_of else {
+        let needs = parts.is_some() && target.role.is_some_and(|role| role != Role::Any);
+        let message = "needs leaderOf: each partition or queue has a leader of its own";
+        return needs.then(|| ("target.role", message.to_owned()));
+    };
+    let partition =
+        || of.rsplit_once('/').is_some_and(|(topic, n)| !topic.is_empty() && n.parse::<u16>().is_ok());
+    let message = match parts {
+        None => "needs component: kafka or component: rabbitmq",
+        Some(Component::Kafka) if of != "controller" && !partition() => "is topic/partition, or controller",
+        Some(_) if of.is_empty() => "names a queue",
+        Some(_) => return None,
+    };
+    Some(("target.leaderOf", message.to_owned()))
 }
 
 #[cfg(test)]
@@ -234,6 +260,26 @@ mod tests {
             (
                 "{kind: net-partition, target: {component: redis}, holdSeconds: 5, with: {peers: {node: n1}}}",
                 "with.peers: needs exactly one of component, labels",
+            ),
+            ("{kind: pod-kill, target: {component: kafka, leaderOf: decisions/0}}", "none"),
+            ("{kind: pod-kill, target: {component: kafka, leaderOf: controller, role: replica}}", "none"),
+            ("{kind: pod-kill, target: {component: rabbitmq, leaderOf: inference.jobs}}", "none"),
+            ("{kind: pod-kill, target: {component: zookeeper, role: primary}}", "none"),
+            (
+                "{kind: pod-kill, target: {component: kafka, leaderOf: decisions}}",
+                "target.leaderOf: is topic/partition, or controller",
+            ),
+            (
+                "{kind: pod-kill, target: {component: zookeeper, leaderOf: x}}",
+                "target.leaderOf: needs component: kafka or component: rabbitmq",
+            ),
+            (
+                "{kind: pod-kill, target: {component: rabbitmq, role: primary}}",
+                "target.role: needs leaderOf: each partition or queue has a leader of its own",
+            ),
+            (
+                "{kind: pod-kill, target: {component: kafka, ofKey: x}}",
+                "target.ofKey: needs component: redis",
             ),
             ("{kind: pod-kill, target: {component: redis}, repeat: {times: 3, everySeconds: 5}}", "none"),
             (

@@ -45,7 +45,8 @@ pub use report::{
 pub use samples::{GENERATOR_LIMITED_SHARE_MAX, Latencies, Quantile, Samples, Tally, in_limited_second};
 pub use scenario::{Journey, Method, Poll, Scenario, Step, Think};
 pub use snapshot::{
-    Component, NodeInfo, ObjectInfo, PodInfo, Role, RoleFact, ServiceInfo, Snapshot, Store, WorkloadInfo,
+    Component, Leadership, NodeInfo, ObjectInfo, PodInfo, Role, RoleFact, ServiceInfo, Snapshot, Store,
+    WorkloadInfo,
 };
 pub use stop_when::{StopCondition, StopKind};
 pub use timeline::{FaultRecord, Timeline, Window, Windows};

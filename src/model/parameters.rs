@@ -53,6 +53,9 @@ pub struct Parameters {
     /// Only traffic with these pods; with everybody when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<TargetSpec>,
+    /// Traffic with the API server too: the store of Patroni, the discovery of RabbitMQ.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub api_server: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<Direction>,
     /// Share of packets, connections or requests, 1 to 100.
@@ -79,7 +82,7 @@ pub struct Parameters {
 }
 
 /// Every field of `with` by its name in a file, with its path.
-const FIELDS: [(&str, &str); 17] = [
+const FIELDS: [(&str, &str); 18] = [
     ("replicas", "with.replicas"),
     ("workers", "with.workers"),
     ("mib", "with.mib"),
@@ -88,6 +91,7 @@ const FIELDS: [(&str, &str); 17] = [
     ("port", "with.port"),
     ("connections", "with.connections"),
     ("peers", "with.peers"),
+    ("apiServer", "with.apiServer"),
     ("direction", "with.direction"),
     ("percent", "with.percent"),
     ("delayMs", "with.delayMs"),
@@ -163,6 +167,7 @@ mod tests {
             port: Some(1),
             connections: Some(1),
             peers: Some(TargetSpec::default()),
+            api_server: true,
             direction: Some(Direction::In),
             percent: Some(1),
             delay_ms: Some(1),

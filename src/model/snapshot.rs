@@ -33,7 +33,27 @@ pub enum Component {
     Frontend,
 }
 
+/// How a component says who leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leadership {
+    /// Nobody does, or nobody can be asked.
+    None,
+    /// One member leads the whole, or its shard.
+    Whole,
+    /// Each partition or queue is led by a member of its own.
+    Parts,
+}
+
 impl Component {
+    #[must_use]
+    pub fn leadership(self) -> Leadership {
+        match self {
+            Self::Postgres | Self::Redis | Self::Zookeeper => Leadership::Whole,
+            Self::Kafka | Self::Rabbitmq => Leadership::Parts,
+            _ => Leadership::None,
+        }
+    }
+
     pub const ALL: [Self; 19] = [
         Self::Postgres,
         Self::Pgbouncer,
@@ -140,6 +160,12 @@ pub struct RoleFact {
     pub pod: String,
     /// Slots that a Redis primary owns, as inclusive ranges; empty elsewhere. A replica carries its primary's.
     pub slots: Vec<(u16, u16)>,
+    /// Kafka and RabbitMQ, where a member has a role for each of many things: what it leads (`decisions/0`, `controller`, a
+    /// queue's name), and what it follows in sync.
+    #[serde(default)]
+    pub leads: Vec<String>,
+    #[serde(default)]
+    pub follows: Vec<String>,
     /// For example `patroni: leader; pg_is_in_recovery = f`.
     pub source: String,
 }

@@ -8,24 +8,24 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::Sink;
-use crate::component::{Members, redundancy};
+use crate::component::{Leader, Members, redundancy};
 use crate::model::Observation;
 
-/// Between two looks. Short enough for phases of a second, long enough for two cores.
-const EVERY: Duration = Duration::from_millis(300);
 const BEAT: Duration = Duration::from_secs(1);
 
 /// Gives the members of one component as they are now, and how many there should be.
 pub trait Source: Send + Sync + 'static {
     fn look(&self) -> impl Future<Output = Option<(Members, u32)>> + Send;
     fn name(&self) -> &'static str;
+    /// Between two looks.
+    fn every(&self) -> Duration;
 }
 
 /// Runs until `end`.
 pub async fn observe_members<S: Sink>(source: impl Source, sink: S, end: CancellationToken) {
     let mut told = Told::default();
     let mut beat: Option<tokio::time::Instant> = None;
-    let mut tick = tokio::time::interval(EVERY);
+    let mut tick = tokio::time::interval(source.every());
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -44,15 +44,16 @@ pub async fn observe_members<S: Sink>(source: impl Source, sink: S, end: Cancell
 /// What was said last, so that only changes are said.
 #[derive(Default)]
 struct Told {
-    leaders: BTreeMap<String, Option<(String, u64)>>,
+    leaders: BTreeMap<String, Leader>,
     members: BTreeMap<String, (bool, bool)>,
     redundancy: Option<(u32, u32)>,
+    writers: BTreeMap<String, Vec<String>>,
 }
 
 impl Told {
     fn tell<S: Sink>(&mut self, members: &Members, want: u32, sink: &S) {
         let component = members.component;
-        let mut scopes: BTreeMap<String, Option<(String, u64)>> = members.leaders.iter().cloned().collect();
+        let mut scopes: BTreeMap<String, Leader> = members.leaders.iter().cloned().collect();
         // A scope that is no longer named has no leader now.
         for scope in self.leaders.keys() {
             scopes.entry(scope.clone()).or_insert(None);
@@ -61,7 +62,7 @@ impl Told {
             if self.leaders.get(&scope) != Some(&leader) {
                 self.leaders.insert(scope.clone(), leader.clone());
                 let (leader, epoch) = leader.unzip();
-                sink.observe(Observation::Leader { component, scope, leader, epoch });
+                sink.observe(Observation::Leader { component, scope, leader, epoch: epoch.flatten() });
             }
         }
         for member in &members.members {
@@ -71,10 +72,27 @@ impl Told {
                 sink.observe(Observation::Member { component, pod: member.pod.clone(), answers, in_sync });
             }
         }
+        for (scope, pods) in self.writers_now(members) {
+            sink.observe(Observation::Writers { component, scope, pods });
+        }
         let said = (redundancy(members), want);
         if self.redundancy.replace(said) != Some(said) {
             sink.observe(Observation::Redundancy { component, have: said.0, want });
         }
+    }
+}
+
+impl Told {
+    /// Changes, and two of a scope at every look: that they said so at two looks in a row is what tells a split brain from
+    /// a handover in the middle of a look.
+    fn writers_now(&mut self, members: &Members) -> Vec<(String, Vec<String>)> {
+        let mut scopes: BTreeMap<String, Vec<String>> = members.writers.iter().cloned().collect();
+        for scope in self.writers.keys() {
+            scopes.entry(scope.clone()).or_default();
+        }
+        scopes.retain(|scope, pods| pods.len() > 1 || self.writers.get(scope) != Some(pods));
+        self.writers.extend(scopes.clone());
+        scopes.into_iter().collect()
     }
 }
 
@@ -102,8 +120,15 @@ mod tests {
             role: Some(Role::Primary),
             ..Member::silent("p-0", String::new())
         };
-        let leaders = vec![("db".to_owned(), leader.map(|name| (name.to_owned(), 1)))];
-        Members { component: Component::Postgres, members: vec![member], leaders, led: leader.is_some() }
+        let leaders = vec![("db".to_owned(), leader.map(|name| (name.to_owned(), Some(1))))];
+        let members = vec![member];
+        Members {
+            component: Component::Postgres,
+            members,
+            leaders,
+            led: leader.is_some(),
+            writers: Vec::new(),
+        }
     }
 
     #[test]
@@ -117,5 +142,22 @@ mod tests {
         let all = seen.0.lock().unwrap();
         assert!(matches!(all.last(), Some(Observation::Redundancy { have: 0, want: 1, .. })));
         assert_eq!(all.len(), 6);
+    }
+
+    #[test]
+    fn two_writers_are_told_at_every_look_and_one_only_when_it_changes() {
+        let (seen, mut told) = (Seen::default(), Told::default());
+        let mut look = |pods: &[&str]| {
+            let pods: Vec<String> = pods.iter().map(|pod| (*pod).to_owned()).collect();
+            let writers = vec![("db".to_owned(), pods)];
+            told.tell(&Members { writers, ..members(Some("p-0")) }, 1, &seen);
+            let writers = |seen: &&Observation| matches!(seen, Observation::Writers { .. });
+            seen.0.lock().unwrap().iter().filter(writers).count()
+        };
+        assert_eq!(
+            [look(&["a"]), look(&["a"]), look(&["a", "b"]), look(&["a", "b"]), look(&["b"])],
+            [1, 1, 2, 3, 4]
+        );
+        assert_eq!([look(&["b"]), look(&[])], [4, 5]);
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Sink;
 use crate::cluster::{deployment_info, node_info, pod_info, set_info};
-use crate::model::{Component, Observation, PodInfo, WorkloadInfo};
+use crate::model::{Component, Leadership, Observation, PodInfo, WorkloadInfo};
 
 const BEAT: Duration = Duration::from_secs(1);
 /// Pods behind one service that are named in an event.
@@ -191,7 +191,7 @@ where
         };
         let info = info(&workload);
         let Some(component) = info.component else { continue };
-        if matches!(component, Component::Postgres | Component::Redis) {
+        if component.leadership() != Leadership::None {
             continue;
         }
         let seen = (u32::try_from(info.ready).unwrap_or(0), u32::try_from(info.desired).unwrap_or(0));

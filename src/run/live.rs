@@ -8,14 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Recorder, Undone, World, WorldError};
 use crate::cluster::{self, Applied, Applier, ClusterError, Dialer, PodAddress, PodCache};
-use crate::component::{self, Credentials, Members};
+use crate::component::{self, Credentials, Eyes, Members};
 use crate::ledger::Found;
 use crate::model::{Change, Component, Observation, OnConflict, RunId, Snapshot, Store, Undo};
 use crate::probe::{self, Sink, Source};
 
-/// One member's answer, at a snapshot and at a probe's look.
+/// One member's answer at a snapshot.
 const ROLE_DEADLINE: Duration = Duration::from_secs(3);
-const LOOK_DEADLINE: Duration = Duration::from_millis(1000);
 const READ_DEADLINE: Duration = Duration::from_secs(50);
 
 pub struct LiveWorld {
@@ -24,9 +23,11 @@ pub struct LiveWorld {
     dialer: Dialer,
     applier: Applier,
     credentials: Credentials,
+    eyes: Arc<Eyes>,
 }
 
 impl LiveWorld {
+    /// `cookie`: that of RabbitMQ's nodes.
     #[must_use]
     pub fn new(
         client: Client,
@@ -34,19 +35,10 @@ impl LiveWorld {
         dialer: Dialer,
         applier: Applier,
         credentials: Credentials,
+        cookie: String,
     ) -> Self {
-        Self { client, namespace, dialer, applier, credentials }
-    }
-
-    async fn members_of(&self, component: Component, pods: &[PodAddress]) -> Option<Members> {
-        match component {
-            _ if pods.is_empty() => None,
-            Component::Postgres => Some(
-                component::postgres_members(&self.dialer, pods, Some(&self.credentials), ROLE_DEADLINE).await,
-            ),
-            Component::Redis => Some(component::redis_members(&self.dialer, pods, ROLE_DEADLINE).await),
-            _ => None,
-        }
+        let eyes = Arc::new(Eyes::new(dialer.clone(), credentials.clone(), cookie));
+        Self { client, namespace, dialer, applier, credentials, eyes }
     }
 }
 
@@ -63,12 +55,14 @@ impl World for LiveWorld {
     async fn snapshot(&self) -> Result<Snapshot, WorldError> {
         let read = cluster::snapshot(&self.client, &self.namespace).await;
         let mut snapshot = read.map_err(failed("failed to read the cluster"))?;
-        for component in [Component::Postgres, Component::Redis] {
+        let looks = Eyes::COMPONENTS.map(|component| {
             let pods = addresses(&snapshot, component);
-            if let Some(members) = self.members_of(component, &pods).await {
-                snapshot.roles.extend(members.roles());
+            async move {
+                if pods.is_empty() { None } else { self.eyes.members(component, &pods, ROLE_DEADLINE).await }
             }
-        }
+        });
+        let members = futures::future::join_all(looks).await;
+        snapshot.roles = members.into_iter().flatten().flat_map(|members| members.roles()).collect();
         Ok(snapshot)
     }
 
@@ -97,15 +91,16 @@ impl World for LiveWorld {
         let source = |component| ComponentSource {
             component,
             cache: cache.clone(),
-            dialer: self.dialer.clone(),
+            eyes: self.eyes.clone(),
             client: self.client.clone(),
             namespace: self.namespace.clone(),
             want: Arc::default(),
         };
+        let members = Eyes::COMPONENTS
+            .map(|component| probe::observe_members(source(component), recorder.clone(), end.clone()));
         tokio::join!(
             probe::observe_api(self.client.clone(), self.namespace.clone(), recorder.clone(), end.clone()),
-            probe::observe_members(source(Component::Postgres), recorder.clone(), end.clone()),
-            probe::observe_members(source(Component::Redis), recorder.clone(), end.clone()),
+            futures::future::join_all(members),
         );
     }
 
@@ -148,7 +143,7 @@ impl Sink for Recorder {
 struct ComponentSource {
     component: Component,
     cache: PodCache,
-    dialer: Dialer,
+    eyes: Arc<Eyes>,
     client: Client,
     namespace: String,
     /// How many members the workload wants, read once.
@@ -172,17 +167,14 @@ impl Source for ComponentSource {
     async fn look(&self) -> Option<(Members, u32)> {
         let want = self.want().await.filter(|want| *want > 0)?;
         let pods = self.cache.members(self.component)?;
-        let members = match self.component {
-            Component::Postgres => {
-                component::postgres_members(&self.dialer, &pods, None, LOOK_DEADLINE).await
-            }
-            Component::Redis => component::redis_members(&self.dialer, &pods, LOOK_DEADLINE).await,
-            _ => return None,
-        };
-        Some((members, want))
+        Some((self.eyes.look(self.component, &pods).await?, want))
     }
 
     fn name(&self) -> &'static str {
         self.component.as_str()
+    }
+
+    fn every(&self) -> Duration {
+        Eyes::every(self.component)
     }
 }

@@ -3,20 +3,28 @@
 use std::collections::BTreeMap;
 
 use super::{Row, Section, Seen, all_of};
-use crate::model::{Component, Finding, Role, Snapshot, Verdict};
+use crate::model::{Component, Finding, Leadership, Role, RoleFact, Snapshot, Verdict};
 
 #[must_use]
 pub fn rows(snapshot: &Snapshot) -> Vec<Row> {
     let mut rows = vec![Row::new(Section::Nodes, &["D4"], nodes(snapshot))];
     // A member whose servers do not agree on its role, or say nothing, has none.
     for pod in &snapshot.pods {
-        let Some(component @ (Component::Postgres | Component::Redis)) = pod.component else { continue };
-        let fact = snapshot.roles.iter().find(|fact| fact.pod == pod.name);
+        let Some(component) = pod.component.filter(|one| one.leadership() != Leadership::None) else {
+            continue;
+        };
+        let fact = snapshot.roles.iter().find(|fact| fact.pod == pod.name && fact.component == component);
         let check = format!("{component} {}", pod.name);
         let finding = match fact {
-            Some(fact) => {
-                Finding::new(check, Verdict::Pass, format!("{} ({})", fact.role.as_str(), fact.source))
+            // It answers, and has no part in anything: of its data there is no copy here.
+            Some(fact)
+                if component.leadership() == Leadership::Parts
+                    && fact.leads.is_empty()
+                    && fact.follows.is_empty() =>
+            {
+                Finding::new(check, Verdict::Fail, format!("leads and follows nothing ({})", fact.source))
             }
+            Some(fact) => Finding::new(check, Verdict::Pass, format!("{} ({})", word(fact), fact.source)),
             None => Finding::new(check, Verdict::Fail, "no role can be confirmed"),
         };
         rows.push(Row::new(Section::Members, &["D4"], finding));
@@ -24,6 +32,13 @@ pub fn rows(snapshot: &Snapshot) -> Vec<Row> {
     rows.push(Row::new(Section::Members, &["R1"], apart(snapshot)));
     rows.push(Row::new(Section::Members, &["R1"], spread(snapshot)));
     rows
+}
+
+fn word(fact: &RoleFact) -> &'static str {
+    match fact.role {
+        Role::Any => "a member",
+        role => role.as_str(),
+    }
 }
 
 /// A component that was taken away altogether has no row of its own that could fail.
@@ -84,7 +99,6 @@ fn spread(snapshot: &Snapshot) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::RoleFact;
     use crate::model::Verdict::{Fail, Inconclusive, Pass};
 
     fn snapshot(replica_node: &str, replica_slots: u16) -> Snapshot {
@@ -99,6 +113,8 @@ mod tests {
             role,
             pod: pod.to_owned(),
             slots: vec![(low, 10)],
+            leads: Vec::new(),
+            follows: Vec::new(),
             source: String::new(),
         };
         Snapshot {
@@ -154,5 +170,29 @@ mod tests {
                 .filter(|row| row.finding.check.starts_with("redis "))
                 .all(|row| row.finding.verdict == Fail)
         );
+    }
+
+    #[test]
+    fn every_component_with_a_leader_has_a_row_a_member() {
+        for component in [Component::Postgres, Component::Zookeeper, Component::Kafka, Component::Rabbitmq] {
+            let mut one = snapshot("n2", 0);
+            one.pods.truncate(1);
+            one.pods[0].component = Some(component);
+            one.roles.truncate(1);
+            one.roles[0].component = component;
+            let row = |one: &Snapshot| {
+                let found = rows(one).into_iter().find(|row| row.finding.check == format!("{component} a"));
+                found.map(|row| (row.finding.verdict, row.finding.reason)).unwrap()
+            };
+            let parts = component.leadership() == Leadership::Parts;
+            if parts {
+                one.roles[0].role = Role::Any;
+                assert_eq!(row(&one), (Fail, "leads and follows nothing ()".to_owned()), "{component}");
+                one.roles[0].follows.push("x".to_owned());
+            }
+            assert_eq!(row(&one).0, Pass, "{component}");
+            one.roles.clear();
+            assert_eq!(row(&one).0, Fail, "{component}");
+        }
     }
 }

@@ -55,6 +55,8 @@ impl State {
             role: role(name),
             pod: name.clone(),
             slots: group.slots.clone(),
+            leads: Vec::new(),
+            follows: Vec::new(),
             source: "its own word".to_owned(),
         });
         facts.collect()
