@@ -1,0 +1,64 @@
+//! Actions that take back what an earlier one did: in mettle, the end of one of its own faults.
+
+use serde_json::Value;
+
+use super::actions::component;
+use super::fields::Fields;
+use crate::model::{FaultKind, FaultSpec};
+
+pub const NOTHING: &str =
+    "takes back nothing that mettle has done by then: http and process can undo what they did, too";
+
+/// What an action takes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undoes {
+    /// This fault of the script.
+    Fault(usize),
+    /// It would take something back, but mettle did no such thing.
+    Nothing(String),
+}
+
+impl Undoes {
+    /// Nothing at all when the action is none of these. The last fault of the kind on the same object is meant;
+    /// one that was taken back already still counts as done.
+    pub fn of(
+        name: &str,
+        arguments: &mut Fields,
+        namespace: &str,
+        faults: &[FaultSpec],
+        open: &[usize],
+    ) -> Option<Self> {
+        use FaultKind::{MeshAbort, MeshDelay, NodeCordon, NodeDrain, ScaleDown};
+        let (kinds, key): (&[FaultKind], &str) = match name {
+            "chaosk8s.node.actions.uncordon_node" => (&[NodeCordon, NodeDrain], "name"),
+            "chaosistio.fault.actions.remove_delay_fault" => (&[MeshDelay], "virtual_service_name"),
+            "chaosistio.fault.actions.remove_abort_fault" => (&[MeshAbort], "virtual_service_name"),
+            "chaosistio.fault.actions.unset_fault" => (&[MeshDelay, MeshAbort], "virtual_service_name"),
+            "chaosk8s.deployment.actions.scale_deployment" | "chaosk8s.statefulset.actions.scale_statefulset" => {
+                (&[ScaleDown], "name")
+            }
+            _ => return None,
+        };
+        let on = arguments.get(key).and_then(Value::as_str).unwrap_or_default();
+        let found = faults.iter().enumerate().rev().find(|(index, fault)| {
+            let same = match &fault.target.node {
+                Some(node) => node == on,
+                None => fault.target.component.is_some() && fault.target.component == component(on, namespace),
+            };
+            kinds.contains(&fault.kind) && same && open.contains(index)
+        });
+        let replicas = arguments.get("replicas").and_then(Value::as_u64);
+        let undoes = match found {
+            // Fewer than before is another fault, and none of fewer is none of taking back.
+            Some((_, fault)) if fault.kind == ScaleDown && replicas <= fault.with.replicas.map(u64::from) => None,
+            Some((index, _)) => Some(Self::Fault(index)),
+            None if kinds == [ScaleDown] => None,
+            None => Some(Self::Nothing(name.to_owned())),
+        };
+        if undoes.is_some() {
+            // They say where, and not what.
+            ["ns", "version", "routes", "timeout", "label_selector"].map(|key| drop(arguments.get(key)));
+        }
+        undoes
+    }
+}
