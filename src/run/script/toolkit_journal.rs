@@ -17,7 +17,7 @@ pub fn journal(script: &Script, over: &Over) -> Value {
     json!({
         "chaoslib-version": concat!("mettle ", env!("CARGO_PKG_VERSION")),
         "platform": std::env::consts::OS,
-        "node": nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        "node": node(),
         "experiment": script.hidden.scrub_value(&script.source),
         "start": stamp(over.started),
         "status": status(over, &before, &after),
@@ -28,6 +28,11 @@ pub fn journal(script: &Script, over: &Over) -> Value {
         "end": stamp(now),
         "duration": seconds(taken),
     })
+}
+
+/// This machine's name.
+fn node() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
 fn stamp(time: DateTime<Utc>) -> String {
