@@ -19,7 +19,8 @@ fn workflow() -> Value {
         template[key] = spec;
         template
     };
-    let cut = json!({ "action": "loss", "mode": "one", "selector": selector("redis"), "loss": { "loss": "100" } });
+    let cut =
+        json!({ "action": "loss", "mode": "one", "selector": selector("redis"), "loss": { "loss": "100" } });
     let kill = json!({ "action": "pod-kill", "mode": "one", "selector": selector("backend") });
     json!({
         "apiVersion": "chaos-mesh.org/v1alpha1", "kind": "Workflow",
@@ -112,11 +113,17 @@ fn a_schedule_that_has_no_times_is_refused() {
     let refused = |pointer: &str, value: Value| {
         let mut file = workflow();
         match value {
-            Value::Null => drop(file.pointer_mut("/spec/templates/5").unwrap().as_object_mut().unwrap().remove("deadline")),
+            Value::Null => drop(
+                file.pointer_mut("/spec/templates/5").unwrap().as_object_mut().unwrap().remove("deadline"),
+            ),
             value => *file.pointer_mut(pointer).unwrap() = value,
         }
         let refused = translate(&file, &around).unwrap().refused;
-        refused.into_iter().map(|remark| format!("{}: {}", remark.path, remark.why)).collect::<Vec<_>>().join("\n")
+        refused
+            .into_iter()
+            .map(|remark| format!("{}: {}", remark.path, remark.why))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     // A list that is cut short.
     let told = refused("/spec/templates/0/deadline", json!("20s"));

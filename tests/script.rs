@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 #[tokio::test(start_paused = true)]
 async fn a_stack_that_holds_passes_with_evidence_of_everything() {
-    let ran = run(experiment(http("shop", "up"), json!([kill(), http("look", "down")]), json!([back()]))).await;
+    let ran =
+        run(experiment(http("shop", "up"), json!([kill(), http("look", "down")]), json!([back()]))).await;
     let report = &ran.played.report;
     assert_eq!((report.verdict, ran.exit), (Pass, Exit::Pass), "{report:#?}");
     for check in ["steady-state before: shop", "steady-state after: shop"] {
@@ -41,10 +42,26 @@ async fn a_stack_that_holds_passes_with_evidence_of_everything() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_steady_state_nothing_is_broken_and_nothing_is_proven() {
-    for probe in [http("shop", "down"), python("probe", "chaosk8s.pod.probes.pods_in_phase", json!({ "label_selector": "a=b", "ns": "ai-platform" })), python("probe", "chaosk8s.service.probes.service_is_initialized", json!({ "name": "x", "ns": "ai-platform" }))] {
+    for probe in [
+        http("shop", "down"),
+        python(
+            "probe",
+            "chaosk8s.pod.probes.pods_in_phase",
+            json!({ "label_selector": "a=b", "ns": "ai-platform" }),
+        ),
+        python(
+            "probe",
+            "chaosk8s.service.probes.service_is_initialized",
+            json!({ "name": "x", "ns": "ai-platform" }),
+        ),
+    ] {
         let ran = run(experiment(probe.clone(), json!([kill()]), json!([back()]))).await;
         let report = &ran.played.report;
-        assert_eq!((report.verdict, ran.exit, ran.applied.len()), (Inconclusive, Exit::Inconclusive, 0), "{probe}");
+        assert_eq!(
+            (report.verdict, ran.exit, ran.applied.len()),
+            (Inconclusive, Exit::Inconclusive, 0),
+            "{probe}"
+        );
         assert_eq!(report.outcome, RunOutcome::Completed);
         assert_eq!(ran.played.journal["steady_states"]["before"]["steady_state_met"], false);
         assert_eq!(ran.played.journal["steady_states"]["after"], Value::Null);
@@ -84,12 +101,15 @@ async fn what_does_nothing_or_judges_nothing_is_no_pass() {
     assert_eq!((ran.exit, ran.applied.len()), (Exit::Inconclusive, 1));
     clean(&ran, "nothing is judged");
     // Nothing bites.
-    let stage = Stage::new(Behaviour { ignores_changes: true, ..Behaviour::default() }, Points::new(Trip::None));
+    let stage =
+        Stage::new(Behaviour { ignores_changes: true, ..Behaviour::default() }, Points::new(Trip::None));
     let ran = stage.run(experiment(http("shop", "up"), json!([kill()]), json!([back()]))).await;
     assert_eq!(finding(&ran.played.report, "fault-evidence").verdict, Inconclusive);
     assert_eq!(ran.exit, Exit::Inconclusive);
     // A program that could not do it, and one that did.
-    for (path, verdict) in [("true", Pass), ("false", Inconclusive), ("sleep", Inconclusive), ("nosuch", Inconclusive)] {
+    for (path, verdict) in
+        [("true", Pass), ("false", Inconclusive), ("sleep", Inconclusive), ("nosuch", Inconclusive)]
+    {
         let ran = run(experiment(http("shop", "up"), json!([program(path)]), json!([back()]))).await;
         assert_eq!(finding(&ran.played.report, &format!("action: {path}")).verdict, verdict);
         assert_eq!(ran.played.report.verdict, verdict, "{path}");
@@ -107,7 +127,8 @@ async fn faults_are_held_until_the_hypothesis_was_asked_again() {
     clean(&ran, "held");
     // Taken back by the method itself.
     let undo = python("action", "chaosk8s.node.actions.uncordon_node", json!({ "name": "n2" }));
-    let ran = run(experiment(http("shop", "up"), json!([delay.clone(), undo.clone()]), json!([back()]))).await;
+    let ran =
+        run(experiment(http("shop", "up"), json!([delay.clone(), undo.clone()]), json!([back()]))).await;
     assert_eq!((ran.played.report.verdict, ran.exit), (Pass, Exit::Pass), "{:#?}", ran.played.report);
     assert_eq!(ran.played.journal["run"][1]["output"], "reverted by mettle");
     clean(&ran, "taken back");
@@ -123,8 +144,12 @@ async fn rollbacks_and_revert_come_after_an_action_that_the_cluster_refuses() {
         let behaviour =
             Behaviour { refuses_from: Some(1), refuses_after_effect: after_effect, ..Behaviour::default() };
         let stage = Stage::new(behaviour, Points::new(Trip::None));
-        let ran = stage.run(experiment(http("shop", "up"), json!([kill(), program("true")]), json!([back()]))).await;
-        assert!(matches!(&ran.played.report.outcome, RunOutcome::Broken(why) if why.starts_with("failed to ")));
+        let ran = stage
+            .run(experiment(http("shop", "up"), json!([kill(), program("true")]), json!([back()])))
+            .await;
+        assert!(
+            matches!(&ran.played.report.outcome, RunOutcome::Broken(why) if why.starts_with("failed to "))
+        );
         assert_eq!((ran.exit, &ran.played.journal["status"]), (Exit::SetUp, &json!("aborted")));
         // What stood on it was not done.
         assert!(!ran.asked.contains(&"true".to_owned()), "{:?}", ran.asked);
@@ -138,7 +163,10 @@ async fn rollbacks_and_revert_come_after_an_interrupt() {
     let cordon = || python("action", "chaosk8s.node.actions.cordon_node", json!({ "name": "n2" }));
     let mut paused = program("interrupt");
     paused["pauses"] = json!({ "after": 3000 });
-    for method in [json!([cordon(), paused, program("true")]), json!([cordon(), program("interrupt"), http("x", "hangs")])] {
+    for method in [
+        json!([cordon(), paused, program("true")]),
+        json!([cordon(), program("interrupt"), http("x", "hangs")]),
+    ] {
         let mut rollback = back();
         // Nobody waits for a pause then.
         rollback["pauses"] = json!({ "before": 3000 });
@@ -168,7 +196,11 @@ async fn a_second_signal_ends_the_rollbacks_and_keeps_the_journal() {
     });
     let ran = stage.run(experiment(http("shop", "up"), method, json!([hangs]))).await;
     assert_eq!(ran.exit, Exit::RevertIncomplete);
-    assert!(ran.played.report.residue.iter().any(|line| line.starts_with("rollback hangs: ")), "{:?}", ran.played.report.residue);
+    assert!(
+        ran.played.report.residue.iter().any(|line| line.starts_with("rollback hangs: ")),
+        "{:?}",
+        ran.played.report.residue
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +224,9 @@ async fn rollbacks_and_revert_come_after_a_panic() {
     let mut beside = program("panic");
     beside["background"] = json!(true);
     let ran = run(experiment(http("shop", "up"), json!([beside, kill()]), json!([back()]))).await;
-    assert!(matches!(&ran.played.report.outcome, RunOutcome::Broken(why) if why.starts_with("an activity failed: ")));
+    assert!(
+        matches!(&ran.played.report.outcome, RunOutcome::Broken(why) if why.starts_with("an activity failed: "))
+    );
     clean(&ran, "a panic beside");
     // And one of a rollback itself: the others' words stay, and it is told.
     let stage = Stage::new(Behaviour::default(), Points::new(Trip::None));
@@ -214,7 +248,8 @@ async fn a_rollback_that_did_not_do_it_is_told_as_left_behind() {
         let ran = run(experiment(http("shop", "down"), json!([kill()]), json!([program(path)]))).await;
         assert_eq!((ran.played.report.residue.len(), ran.exit), (0, Exit::Inconclusive), "{path}");
     }
-    let stage = Stage::new(Behaviour { undoing: Undoing::Fails, ..Behaviour::default() }, Points::new(Trip::None));
+    let stage =
+        Stage::new(Behaviour { undoing: Undoing::Fails, ..Behaviour::default() }, Points::new(Trip::None));
     let cordon = python("action", "chaosk8s.node.actions.cordon_node", json!({ "name": "n2" }));
     let ran = stage.run(experiment(http("shop", "up"), json!([cordon]), json!([back()]))).await;
     assert_eq!(ran.exit, Exit::RevertIncomplete);
@@ -226,7 +261,8 @@ async fn a_rollback_that_did_not_do_it_is_told_as_left_behind() {
 async fn what_plays_in_the_background_does_not_hold_the_method_up() {
     let mut beside = program("sleep");
     (beside["background"], beside["pauses"]) = (json!(true), json!({ "before": 2 }));
-    let ran = run(experiment(http("shop", "up"), json!([beside, program("true"), kill()]), json!([back()]))).await;
+    let ran =
+        run(experiment(http("shop", "up"), json!([beside, program("true"), kill()]), json!([back()]))).await;
     assert_eq!(ran.asked, ["up", "true", "sleep", "up", "true back"]);
     assert_eq!(ran.played.report.verdict, Inconclusive, "what was not done is no pass");
     clean(&ran, "in the background");
@@ -247,15 +283,23 @@ async fn a_secret_goes_where_it_must_and_is_told_nowhere() {
 #[tokio::test(start_paused = true)]
 async fn probes_of_the_cluster_are_asked_of_its_api() {
     let probes = json!([
-        python("probe", "chaosk8s.pod.probes.pods_in_phase", json!({ "label_selector": "app.kubernetes.io/name=redis", "ns": "ai-platform" })),
+        python(
+            "probe",
+            "chaosk8s.pod.probes.pods_in_phase",
+            json!({ "label_selector": "app.kubernetes.io/name=redis", "ns": "ai-platform" })
+        ),
         python("probe", "chaosk8s.probes.all_microservices_healthy", json!({ "ns": "ai-platform" })),
         python("probe", "chaosk8s.node.probes.all_nodes_must_be_ready_to_schedule", json!({})),
     ]);
     let mut file = experiment(http("shop", "up"), json!([kill()]), json!([back()]));
     file["steady-state-hypothesis"]["probes"] = probes;
-    let stage = Stage::new(Behaviour { replaces: true, start_ms: 0, ..Behaviour::default() }, Points::new(Trip::None));
+    let stage = Stage::new(
+        Behaviour { replaces: true, start_ms: 0, ..Behaviour::default() },
+        Points::new(Trip::None),
+    );
     let ran = stage.run(file).await;
-    let before: Vec<_> = ran.played.report.findings.iter().filter(|one| one.check.contains("before")).collect();
+    let before: Vec<_> =
+        ran.played.report.findings.iter().filter(|one| one.check.contains("before")).collect();
     assert!(before.len() == 3 && before.iter().all(|one| one.verdict == Pass), "{:#?}", ran.played.report);
     assert_eq!(finding(&ran.played.report, "steady-state after: pods_in_phase").verdict, Pass);
 }

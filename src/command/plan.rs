@@ -27,7 +27,9 @@ pub async fn execute(global: &Global, args: &PlanArgs) -> CommandResult {
     let asked = read(args)?;
     let seed = args.seed.map_or_else(|| Seed(rand::random()), Seed);
     let touches = |one: &Script| one.script.faults().next().is_some();
-    let snapshot = if asked.experiments.is_empty() && asked.rehearsals.is_empty() && !asked.scripts.iter().any(touches)
+    let snapshot = if asked.experiments.is_empty()
+        && asked.rehearsals.is_empty()
+        && !asked.scripts.iter().any(touches)
     {
         // Nothing is to be found in a cluster.
         Snapshot::default()
@@ -51,7 +53,8 @@ pub async fn execute(global: &Global, args: &PlanArgs) -> CommandResult {
         texts.push(text);
     };
     for one in &asked.experiments {
-        let plan = resolve(&one.experiment.unrolled(seed), &run, seed, &snapshot).map_err(refused(&one.path))?;
+        let plan =
+            resolve(&one.experiment.unrolled(seed), &run, seed, &snapshot).map_err(refused(&one.path))?;
         plan_of(&plan, text_of(&plan));
     }
     for (path, rehearsal) in &asked.rehearsals {
@@ -59,7 +62,8 @@ pub async fn execute(global: &Global, args: &PlanArgs) -> CommandResult {
         plan_of(&plan, rehearsal_text(rehearsal, &plan));
     }
     for one in &asked.scripts {
-        let plan = resolve_script(&one.script, &one.name, &run, seed, &snapshot).map_err(refused(&one.path))?;
+        let plan =
+            resolve_script(&one.script, &one.name, &run, seed, &snapshot).map_err(refused(&one.path))?;
         let lines = script_lines(&one.script, &plan);
         values.push(script_value(&plan, &lines));
         texts.push(script_text(&plan, &lines));
@@ -177,8 +181,11 @@ fn script_lines(script: &crate::model::Script, plan: &Plan) -> Vec<Line> {
         };
         Line { when: "method", text: format!("{}{until}", describe(activity)), fault: index }
     });
-    let rollbacks =
-        script.rollbacks.iter().map(|activity| Line { when: "rollback", text: describe(activity), fault: None });
+    let rollbacks = script.rollbacks.iter().map(|activity| Line {
+        when: "rollback",
+        text: describe(activity),
+        fault: None,
+    });
     probes("before").chain(method).chain(probes("after")).chain(rollbacks).collect()
 }
 

@@ -66,7 +66,12 @@ struct Ground<'a> {
 }
 
 impl Ground<'_> {
-    fn rehearsing<'b>(&'b self, run: &'b RunId, round: u32, rehearsal: &Rehearsal) -> Rehearsing<'b, LiveWorld> {
+    fn rehearsing<'b>(
+        &'b self,
+        run: &'b RunId,
+        round: u32,
+        rehearsal: &Rehearsal,
+    ) -> Rehearsing<'b, LiveWorld> {
         Rehearsing {
             world: self.world,
             stop: self.stop,
@@ -89,7 +94,8 @@ impl Ground<'_> {
         for (turn, index) in wanted.iter().enumerate() {
             for round in 0..args.repeat {
                 let run = RunId(format!("{}n{}", self.run, rows.len()));
-                let row = self.rehearsing(&run, round, rehearsal).one(*index, &rehearsal.faults[*index]).await;
+                let row =
+                    self.rehearsing(&run, round, rehearsal).one(*index, &rehearsal.faults[*index]).await;
                 eprintln!("mettle: {}/{} {}", turn + 1, wanted.len(), line(&row));
                 let left = !row.residue.is_empty();
                 rows.push(row);
@@ -106,7 +112,11 @@ impl Ground<'_> {
     }
 
     /// All faults of a schedule, as often as asked.
-    async fn together(&self, args: &RehearseArgs, rehearsal: &Rehearsal) -> Result<Vec<RehearsalRow>, Failure> {
+    async fn together(
+        &self,
+        args: &RehearseArgs,
+        rehearsal: &Rehearsal,
+    ) -> Result<Vec<RehearsalRow>, Failure> {
         let mut rows = Vec::new();
         for round in 0..args.repeat {
             let run = RunId(format!("{}n{round}", self.run));

@@ -15,7 +15,8 @@ use crate::exit::Exit;
 use crate::foreign::{self, Tool};
 use crate::model::{Deed, ExperimentReport, Report, RunId, Script, Seed, Verdict, parse_yaml, read_text};
 use crate::run::{
-    Nowhere, Played, Reach, Recorder, RunClock, ScriptContext, Settings, Stop, World, find_program, run_script,
+    Nowhere, Played, Reach, Recorder, RunClock, ScriptContext, Settings, Stop, World, find_program,
+    run_script,
 };
 use crate::{provider, report, stack};
 
@@ -49,7 +50,9 @@ pub fn load(args: &RunArgs) -> Result<Vec<Loaded>, Failure> {
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         let error = anyhow::anyhow!("two experiments have the title {:?}", twice[0]);
-        return Err(Failure::new(Exit::Usage, error).hint("titles must differ: reports and journals bear them"));
+        return Err(
+            Failure::new(Exit::Usage, error).hint("titles must differ: reports and journals bear them")
+        );
     }
     for one in &loaded {
         refuse_unallowed(one, args)?;
@@ -67,7 +70,8 @@ pub fn read(file: &Path) -> Result<Option<Loaded>, Failure> {
     // What is no YAML is told by who reads our own files.
     let value = parse_yaml::<Value>(file, &text).unwrap_or_default();
     if Tool::of(&value) == Some(Tool::ChaosMesh) {
-        let error = anyhow::anyhow!("{} is of Chaos Mesh, which says nothing of what must hold", file.display());
+        let error =
+            anyhow::anyhow!("{} is of Chaos Mesh, which says nothing of what must hold", file.display());
         let hint = "`mettle rehearse FILE` injects its faults; an experiment judges them under load";
         return Err(Failure::new(Exit::Usage, error).hint(hint));
     }
@@ -93,7 +97,8 @@ fn refuse_unallowed(one: &Loaded, args: &RunArgs) -> Result<(), Failure> {
         (script.runs_programs(), args.allow_process, "runs programs", "--allow-process"),
     ] {
         if does && !allowed {
-            let error = anyhow::anyhow!("{} {what} of its author's choice from this machine", one.path.display());
+            let error =
+                anyhow::anyhow!("{} {what} of its author's choice from this machine", one.path.display());
             let hint = format!("`mettle plan {}` shows which; {flag} allows it", one.path.display());
             return Err(Failure::new(Exit::Usage, error).hint(hint));
         }

@@ -32,7 +32,9 @@ pub fn execute(global: &Global, args: &TranslateArgs) -> CommandResult {
         all.push((file, text, translation));
     }
     if all.len() > 1 && all.iter().any(|(_, _, translation)| translation.rehearsal.schedule) {
-        let error = anyhow::anyhow!("faults that come at the same time do not go together with those of another file");
+        let error = anyhow::anyhow!(
+            "faults that come at the same time do not go together with those of another file"
+        );
         return Err(Failure::new(Exit::Usage, error).hint("translate each file by itself"));
     }
     let mut refused = 0;

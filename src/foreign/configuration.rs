@@ -52,7 +52,8 @@ impl Names {
     pub fn read_secrets(&mut self, fields: &mut Fields, around: &Surroundings, out: &mut Out) {
         let Some(mut groups) = fields.below("secrets", out) else { return };
         for group in groups.keys() {
-            let whole = groups.get(group).is_some_and(|value| value.get("type").is_some_and(Value::is_string));
+            let whole =
+                groups.get(group).is_some_and(|value| value.get("type").is_some_and(Value::is_string));
             if whole || !groups.get(group).is_some_and(Value::is_object) {
                 let why = "must be a mapping of names to values: the toolkit fills in nothing else";
                 out.refuse(groups.at(group), why);
@@ -71,7 +72,9 @@ impl Names {
                         None
                     }
                 };
-                let Some(value) = value.filter(|value| value.to_string().len() <= VALUE_MAX) else { continue };
+                let Some(value) = value.filter(|value| value.to_string().len() <= VALUE_MAX) else {
+                    continue;
+                };
                 self.hidden.hide(&value.as_str().map_or_else(|| value.to_string(), str::to_owned));
                 self.secrets.entry(key.clone()).or_insert(value);
             }
@@ -91,7 +94,9 @@ impl Names {
             Value::String(text) => self.template(text, path, unknown, out),
             Value::Array(list) => {
                 let filled = list.iter().enumerate();
-                filled.map(|(i, value)| self.fill_template(value, &format!("{path}[{i}]"), unknown, out)).collect()
+                filled
+                    .map(|(i, value)| self.fill_template(value, &format!("{path}[{i}]"), unknown, out))
+                    .collect()
             }
             Value::Object(map) => {
                 let filled = map.iter().map(|(key, value)| {
@@ -128,7 +133,10 @@ impl Names {
                         return Value::Null;
                     }
                     Unknown::Kept if braced => {
-                        out.note(path, format!("${{{name}}} has no value in configuration: it is left as it is"));
+                        out.note(
+                            path,
+                            format!("${{{name}}} has no value in configuration: it is left as it is"),
+                        );
                     }
                     _ => {}
                 }
@@ -281,7 +289,9 @@ fn typed(text: &str, kind: &str) -> Option<Value> {
         "str" | "string" => Some(Value::String(text.to_owned())),
         "int" | "integer" => text.parse::<i64>().ok().map(Value::from),
         "json" => serde_json::from_str(text).ok(),
-        "float" | "number" => text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Value::Number),
+        "float" | "number" => {
+            text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Value::Number)
+        }
         "bool" => text.parse::<bool>().ok().map(Value::Bool),
         _ => None,
     }

@@ -19,17 +19,25 @@ const MOVED: [(&str, &str); 6] = [
     ),
     ("chaosk8s.probes.microservice_is_not_available", "chaosk8s.pod.probes.pod_is_not_available"),
     ("chaosk8s.probes.service_endpoint_is_initialized", "chaosk8s.service.probes.service_is_initialized"),
-    ("chaosk8s.probes.deployment_is_not_fully_available", "chaosk8s.deployment.probes.deployment_not_fully_available"),
-    ("chaosk8s.probes.deployment_is_fully_available", "chaosk8s.deployment.probes.deployment_fully_available"),
+    (
+        "chaosk8s.probes.deployment_is_not_fully_available",
+        "chaosk8s.deployment.probes.deployment_not_fully_available",
+    ),
+    (
+        "chaosk8s.probes.deployment_is_fully_available",
+        "chaosk8s.deployment.probes.deployment_fully_available",
+    ),
 ];
 
-const HERE: &str = "is no probe that mettle can ask: docs/foreign.md lists them; http and process can ask anything";
+const HERE: &str =
+    "is no probe that mettle can ask: docs/foreign.md lists them; http and process can ask anything";
 
 /// The question of a probe; nothing when something of it is refused.
 pub fn question(name: &str, at: &str, fields: &mut Fields, out: &mut Out) -> Option<Question> {
     let before = out.refused.len();
     let name = MOVED.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| *new);
-    let Some((module, func)) = name.strip_prefix("chaosk8s.").and_then(|name| name.split_once(".probes.")) else {
+    let Some((module, func)) = name.strip_prefix("chaosk8s.").and_then(|name| name.split_once(".probes."))
+    else {
         out.refuse(at, format!("{name} {HERE}"));
         return None;
     };
@@ -144,7 +152,9 @@ fn conditions(fields: &mut Fields, out: &mut Out) -> Judging {
 
 fn workload(module: &str, func: &str, fields: &mut Fields, out: &mut Out) -> Option<Question> {
     let (judging, raising, waits) = match func.strip_prefix(module)?.strip_prefix('_')? {
-        "available_and_healthy" if module == "deployment" => (Judging::Available, "raise_on_unavailable", false),
+        "available_and_healthy" if module == "deployment" => {
+            (Judging::Available, "raise_on_unavailable", false)
+        }
         "partially_available" if module == "deployment" => {
             (Judging::PartlyAvailable, "raise_on_not_partially_available", false)
         }

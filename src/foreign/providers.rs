@@ -163,7 +163,10 @@ fn pairs(arguments: Option<&Value>, at: &str, out: &mut Out) -> Vec<(String, Str
         for value in values {
             match plain(value) {
                 Some(text) => pairs.push((name.clone(), text)),
-                None => out.refuse(format!("{at}.{name}"), "must be text, a number, true or false, or a list of them"),
+                None => out.refuse(
+                    format!("{at}.{name}"),
+                    "must be text, a number, true or false, or a list of them",
+                ),
             }
         }
     }

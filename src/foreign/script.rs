@@ -41,7 +41,8 @@ pub fn script(file: &Value, around: &Surroundings) -> Option<Scripted> {
     // Faults of a script may all be held at the same time.
     script.limits = limits_together(&out.faults);
     let scrubbed = |remarks: Vec<Remark>| {
-        let scrubbed = remarks.into_iter().map(|remark| Remark { why: script.hidden.scrub(&remark.why), ..remark });
+        let scrubbed =
+            remarks.into_iter().map(|remark| Remark { why: script.hidden.scrub(&remark.why), ..remark });
         scrubbed.collect()
     };
     let (refused, notes) = (scrubbed(out.refused), scrubbed(out.notes));
@@ -91,7 +92,9 @@ fn runtime(fields: &mut Fields, out: &mut Out) {
     }
     if let Some(mut hypothesis) = runtime.below("hypothesis", out) {
         if let Some(strategy) = hypothesis.text("strategy", out).filter(|strategy| *strategy != "default") {
-            let why = format!("{strategy:?}: mettle asks before and after the method, so that neither is taken on trust");
+            let why = format!(
+                "{strategy:?}: mettle asks before and after the method, so that neither is taken on trust"
+            );
             out.refuse(hypothesis.at("strategy"), why);
         }
         hypothesis.finish(out);
@@ -207,7 +210,8 @@ impl<'a> Reading<'a> {
             Some("probe") => true,
             Some("action") if place != Place::Hypothesis => false,
             _ => {
-                let must = if place == Place::Hypothesis { "must be probe" } else { "must be action or probe" };
+                let must =
+                    if place == Place::Hypothesis { "must be probe" } else { "must be action or probe" };
                 out.refuse(fields.at("type"), must);
                 return None;
             }
@@ -227,7 +231,15 @@ impl<'a> Reading<'a> {
         fields.finish(out);
         let deed = deed.filter(|_| out.refused.len() == before)?;
         let background = background && place != Place::Hypothesis;
-        Some(Activity { name, is_probe, deed, background, pause_before_ms, pause_after_ms, written: written.clone() })
+        Some(Activity {
+            name,
+            is_probe,
+            deed,
+            background,
+            pause_before_ms,
+            pause_after_ms,
+            written: written.clone(),
+        })
     }
 
     fn pauses(&self, fields: &mut Fields, out: &mut Out) -> (u64, u64) {
@@ -298,7 +310,9 @@ impl<'a> Reading<'a> {
         let (name, at) = (format!("{module}.{func}"), provider.at("func"));
         let deed = if is_probe {
             probes::question(&name, &at, &mut arguments, out).map(Deed::Ask)
-        } else if let Some(undoes) = Undoes::of(&name, &mut arguments, &self.around.namespace, &out.faults, &self.open) {
+        } else if let Some(undoes) =
+            Undoes::of(&name, &mut arguments, &self.around.namespace, &out.faults, &self.open)
+        {
             self.take_back(undoes, &at, place, out)
         } else if place == Place::Method {
             self.fault(&name, &at, provider.path(), &mut arguments, out)
@@ -317,7 +331,9 @@ impl<'a> Reading<'a> {
     fn take_back(&mut self, undoes: Undoes, at: &str, place: Place, out: &mut Out) -> Option<Deed> {
         match undoes {
             Undoes::Fault(index) if place == Place::Rollbacks => {
-                let why = format!("mettle reverts fault {index} itself, before the rollbacks: nothing is left to do");
+                let why = format!(
+                    "mettle reverts fault {index} itself, before the rollbacks: nothing is left to do"
+                );
                 out.note(at, why);
                 Some(Deed::Reverted { index })
             }
@@ -332,7 +348,14 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn fault(&mut self, name: &str, at: &str, path: &str, arguments: &mut Fields, out: &mut Out) -> Option<Deed> {
+    fn fault(
+        &mut self,
+        name: &str,
+        at: &str,
+        path: &str,
+        arguments: &mut Fields,
+        out: &mut Out,
+    ) -> Option<Deed> {
         let (before, known) = (out.refused.len(), out.faults.len());
         let mut fault = actions::fault(name, at, arguments, &self.around.namespace, out)?;
         if fault.kind.shape().held {

@@ -40,7 +40,10 @@ fn is_right(scripted: &Scripted) {
     let script = &scripted.script;
     for (index, fault) in script.faults().enumerate() {
         assert_eq!(fault.problem(), None);
-        let numbered = script.method.iter().any(|activity| matches!(activity.deed, Deed::Fault { index: i, .. } if i == index));
+        let numbered = script
+            .method
+            .iter()
+            .any(|activity| matches!(activity.deed, Deed::Fault { index: i, .. } if i == index));
         assert!(numbered, "faults are numbered in order");
     }
     for activity in script.activities() {
@@ -144,16 +147,22 @@ fn calls_and_programs_as_the_toolkit_makes_them() {
         Deed::Http(call) => call,
         other => panic!("{other:?}"),
     };
-    let get = call(json!({ "type": "http", "url": "http://h/p", "arguments": { "a": "b c", "d": [1, true], "e": null } }));
+    let get = call(
+        json!({ "type": "http", "url": "http://h/p", "arguments": { "a": "b c", "d": [1, true], "e": null } }),
+    );
     assert_eq!((get.url.as_str(), get.method.as_str()), ("http://h/p?a=b+c&d=1&d=True", "GET"));
-    let form = call(json!({ "type": "http", "url": "http://h/p?x=1", "method": "put", "arguments": { "a": "b c" } }));
+    let form = call(
+        json!({ "type": "http", "url": "http://h/p?x=1", "method": "put", "arguments": { "a": "b c" } }),
+    );
     assert_eq!((form.body.as_deref(), form.url.as_str()), (Some(b"a=b+c".as_slice()), "http://h/p?x=1"));
     assert_eq!(form.headers, [("Content-Type".to_owned(), "application/x-www-form-urlencoded".to_owned())]);
     let body = json!({ "type": "http", "url": "https://h", "method": "POST", "headers": { "Content-Type": "application/json" }, "arguments": [1, { "a": 2 }], "timeout": [1, 2.5], "verify_tls": false });
     let body = call(body);
     assert_eq!(body.body.as_deref(), Some(br#"[1,{"a":2}]"#.as_slice()));
     assert_eq!((body.connect_ms, body.timeout_ms, body.verify_tls), (1000, 3500, false));
-    let program = |arguments: Value| match deed(provider(json!({ "type": "process", "path": "x", "arguments": arguments }))) {
+    let program = |arguments: Value| match deed(provider(
+        json!({ "type": "process", "path": "x", "arguments": arguments }),
+    )) {
         Deed::Process(call) => call.arguments,
         other => panic!("{other:?}"),
     };

@@ -24,7 +24,8 @@ pub fn experiment(file: &Value, around: &Surroundings, out: &mut Out) -> (String
     fields.note_given("secrets", "mettle reads none: the cluster is that of its kubeconfig", out);
     fields.note_given("runtime", "mettle reverts each fault at its end, and always", out);
     fields.refuse_given("controls", "mettle calls nothing around its faults: take them out", out);
-    let checks = "a rehearsal judges whether a fault bit and is gone: `mettle run FILE` plays the whole experiment";
+    let checks =
+        "a rehearsal judges whether a fault bit and is gone: `mettle run FILE` plays the whole experiment";
     fields.refuse_given("steady-state-hypothesis", checks, out);
     fields.refuse_given(
         "rollbacks",
@@ -63,8 +64,7 @@ fn activity(value: &Value, path: &str, names: &Names, around: &Surroundings, out
     // A name for people.
     fields.text("name", out);
     if fields.flag("background", out) {
-        let why =
-            "a rehearsal takes one fault after another: `mettle run FILE` plays activities beside one another";
+        let why = "a rehearsal takes one fault after another: `mettle run FILE` plays activities beside one another";
         out.refuse(fields.at("background"), why);
     }
     fields.refuse_given("controls", "mettle calls nothing around its faults: take them out", out);
@@ -86,8 +86,9 @@ fn action(mut provider: Fields, around: &Surroundings, out: &mut Out) -> Option<
     match provider.text("type", out) {
         Some("python") => {}
         Some(kind @ ("http" | "process")) => {
-            let why =
-                format!("{kind}: a rehearsal calls and runs nothing of yours: `mettle run FILE` does, when it may");
+            let why = format!(
+                "{kind}: a rehearsal calls and runs nothing of yours: `mettle run FILE` does, when it may"
+            );
             out.refuse(at, why);
             return None;
         }

@@ -34,30 +34,35 @@ impl Undoes {
             "chaosistio.fault.actions.remove_delay_fault" => (&[MeshDelay], "virtual_service_name"),
             "chaosistio.fault.actions.remove_abort_fault" => (&[MeshAbort], "virtual_service_name"),
             "chaosistio.fault.actions.unset_fault" => (&[MeshDelay, MeshAbort], "virtual_service_name"),
-            "chaosk8s.deployment.actions.scale_deployment" | "chaosk8s.statefulset.actions.scale_statefulset" => {
-                (&[ScaleDown], "name")
-            }
+            "chaosk8s.deployment.actions.scale_deployment"
+            | "chaosk8s.statefulset.actions.scale_statefulset" => (&[ScaleDown], "name"),
             _ => return None,
         };
         let on = arguments.get(key).and_then(Value::as_str).unwrap_or_default();
         let found = faults.iter().enumerate().rev().find(|(index, fault)| {
             let same = match &fault.target.node {
                 Some(node) => node == on,
-                None => fault.target.component.is_some() && fault.target.component == component(on, namespace),
+                None => {
+                    fault.target.component.is_some() && fault.target.component == component(on, namespace)
+                }
             };
             kinds.contains(&fault.kind) && same && open.contains(index)
         });
         let replicas = arguments.get("replicas").and_then(Value::as_u64);
         let undoes = match found {
             // Fewer than before is another fault, and none of fewer is none of taking back.
-            Some((_, fault)) if fault.kind == ScaleDown && replicas <= fault.with.replicas.map(u64::from) => None,
+            Some((_, fault)) if fault.kind == ScaleDown && replicas <= fault.with.replicas.map(u64::from) => {
+                None
+            }
             Some((index, _)) => Some(Self::Fault(index)),
             None if kinds == [ScaleDown] => None,
             None => Some(Self::Nothing(name.to_owned())),
         };
         if undoes.is_some() {
             // They say where, and not what.
-            ["ns", "version", "routes", "timeout", "label_selector"].map(|key| drop(arguments.get(key)));
+            for key in ["ns", "version", "routes", "timeout", "label_selector"] {
+                arguments.get(key);
+            }
         }
         undoes
     }

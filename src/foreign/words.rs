@@ -78,7 +78,10 @@ mod tests {
         ] {
             assert_eq!(words(text).unwrap(), expected, "{text}");
         }
-        for text in ["a | b", "a; b", "a && b", "$HOME", "\"$(x)\"", "`x`", "a > b", "*.txt", "~/x", "# x", "'a", "\"a", "a\\", "a\nb"] {
+        for text in [
+            "a | b", "a; b", "a && b", "$HOME", "\"$(x)\"", "`x`", "a > b", "*.txt", "~/x", "# x", "'a",
+            "\"a", "a\\", "a\nb",
+        ] {
             assert!(words(text).is_err(), "{text}");
         }
     }

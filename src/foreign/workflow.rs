@@ -177,7 +177,8 @@ impl<'a> Walk<'a> {
                 continue;
             }
             if seconds.is_none() && i + 1 < children.len() {
-                let why = format!("{child} has no deadline, so when the next one begins is not said: give it one");
+                let why =
+                    format!("{child} has no deadline, so when the next one begins is not said: give it one");
                 out.apart.push(Remark { path: at, why });
             }
             whole = whole.zip(seconds).and_then(|(whole, seconds)| whole.checked_add(seconds));

@@ -88,7 +88,10 @@ mod tests {
             assert_eq!(hidden.scrub(text), shown);
         }
         let value = json!({ "pw": ["x pw", 4711, 471, true], "y": { "z": "p w\"1" } });
-        assert_eq!(hidden.scrub_value(&value), json!({ "***": ["x ***", "***", 471, true], "y": { "z": "***" } }));
+        assert_eq!(
+            hidden.scrub_value(&value),
+            json!({ "***": ["x ***", "***", 471, true], "y": { "z": "***" } })
+        );
         assert!(!format!("{hidden:?}").contains("pw"));
         assert_eq!(Hidden::default().scrub("pw"), "pw");
     }

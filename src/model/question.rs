@@ -48,12 +48,20 @@ pub struct Facts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judging {
     /// There are pods, and all are in the phase, or none is.
-    Phase { phase: String, all: bool },
+    Phase {
+        phase: String,
+        all: bool,
+    },
     /// There are pods, and each has all of these.
     Conditions(Vec<(String, String)>),
     /// How many, in a phase or in any.
-    Count { phase: Option<String> },
-    AtLeast { phase: String, count: u64 },
+    Count {
+        phase: Option<String>,
+    },
+    AtLeast {
+        phase: String,
+        count: u64,
+    },
     /// No pod is running.
     NoneRuns,
     /// No pod has failed or waits. Without any pod there is nothing to be healthy.
@@ -118,11 +126,14 @@ impl Question {
     /// For people.
     #[must_use]
     pub fn describe(&self) -> String {
-        let labels = |labels: &String| if labels.is_empty() { String::new() } else { format!(" with {labels}") };
+        let labels =
+            |labels: &String| if labels.is_empty() { String::new() } else { format!(" with {labels}") };
         match &self.reading {
             Reading::Pods { namespace, labels: of } => format!("ask for pods of {namespace}{}", labels(of)),
             Reading::Deployments { namespace, name, .. } => format!("ask for deployment {namespace}/{name}"),
-            Reading::StatefulSets { namespace, name, .. } => format!("ask for stateful set {namespace}/{name}"),
+            Reading::StatefulSets { namespace, name, .. } => {
+                format!("ask for stateful set {namespace}/{name}")
+            }
             Reading::Services { namespace, name, labels: of } => {
                 format!("ask for service {namespace}/{name}{}", labels(of))
             }
@@ -155,19 +166,23 @@ fn wrong_with(judging: &Judging, facts: &Facts) -> Option<String> {
             let healthy = |pod: &&PodFact| !matches!(pod.phase.as_str(), "Running" | "Succeeded");
             pods.iter().find(healthy).map(|pod| format!("pod {} is {}", pod.name, pod.phase))
         }
-        Judging::Available | Judging::PartlyAvailable | Judging::Ready(_) if facts.workloads.is_empty() => none(),
-        Judging::Available => facts.workloads.iter().find(|one| one.available != one.wanted).map(|one| {
-            format!("{} has {} of {} replicas available", one.name, one.available, one.wanted)
-        }),
+        Judging::Available | Judging::PartlyAvailable | Judging::Ready(_) if facts.workloads.is_empty() => {
+            none()
+        }
+        Judging::Available => facts
+            .workloads
+            .iter()
+            .find(|one| one.available != one.wanted)
+            .map(|one| format!("{} has {} of {} replicas available", one.name, one.available, one.wanted)),
         Judging::PartlyAvailable => {
             let all = facts.workloads.iter();
             all.clone().all(|one| one.available < 1).then(|| "no replica is available".to_owned())
         }
-        Judging::Ready(wanted) => {
-            facts.workloads.iter().find(|one| (one.ready == one.wanted) != *wanted).map(|one| {
-                format!("{} has {} of {} replicas ready", one.name, one.ready, one.wanted)
-            })
-        }
+        Judging::Ready(wanted) => facts
+            .workloads
+            .iter()
+            .find(|one| (one.ready == one.wanted) != *wanted)
+            .map(|one| format!("{} has {} of {} replicas ready", one.name, one.ready, one.wanted)),
         Judging::Exists => facts.services.is_empty().then(none)?,
         // These answer with more than yes and no.
         Judging::Count { .. } | Judging::AtLeast { .. } | Judging::NodesReady => None,
@@ -184,7 +199,10 @@ mod tests {
         let pods = phases.iter().enumerate().map(|(i, phase)| PodFact {
             name: format!("p{i}"),
             phase: (*phase).to_owned(),
-            conditions: vec![("Ready".to_owned(), if *phase == "Running" { "True" } else { "False" }.to_owned())],
+            conditions: vec![(
+                "Ready".to_owned(),
+                if *phase == "Running" { "True" } else { "False" }.to_owned(),
+            )],
         });
         Facts { pods: pods.collect(), ..Facts::default() }
     }
@@ -202,7 +220,8 @@ mod tests {
     #[test]
     fn every_question_has_its_answer_and_none_passes_on_nothing() {
         use Judging::{
-            AllHealthy, AtLeast, Available, Conditions, Count, Exists, NodesReady, NoneRuns, PartlyAvailable, Phase, Ready,
+            AllHealthy, AtLeast, Available, Conditions, Count, Exists, NodesReady, NoneRuns, PartlyAvailable,
+            Phase, Ready,
         };
         let running = |all| Phase { phase: "Running".to_owned(), all };
         let ready = || Conditions(vec![("Ready".to_owned(), "True".to_owned())]);
@@ -247,7 +266,12 @@ mod tests {
             (NodesReady, nodes(&[]), no.clone()),
         ] {
             let reading = Reading::Nodes { labels: String::new() };
-            let question = |raises| Question { reading: reading.clone(), judging: judging.clone(), raises, within_seconds: 0 };
+            let question = |raises| Question {
+                reading: reading.clone(),
+                judging: judging.clone(),
+                raises,
+                within_seconds: 0,
+            };
             let told = question(true).answer(&facts);
             assert_eq!(told.clone().unwrap_or_else(|_| wrong.clone()), answer, "{judging:?} of {facts:?}");
             // What does not fail says no.

@@ -36,11 +36,18 @@ pub enum Deed {
     Process(ProcessCall),
     Ask(Question),
     /// One of our faults; its place among those of the script.
-    Fault { index: usize, spec: Box<FaultSpec> },
+    Fault {
+        index: usize,
+        spec: Box<FaultSpec>,
+    },
     /// Takes a fault back before the end.
-    Release { index: usize },
+    Release {
+        index: usize,
+    },
     /// A rollback of what mettle reverts itself, and has reverted by then.
-    Reverted { index: usize },
+    Reverted {
+        index: usize,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -132,7 +139,9 @@ impl Activity {
     pub fn describe(&self, hidden: &Hidden) -> String {
         let does = match &self.deed {
             Deed::Http(call) => format!("{} {}", call.method, call.url),
-            Deed::Process(call) => format!("run {} {}", call.path, call.arguments.join(" ")).trim_end().to_owned(),
+            Deed::Process(call) => {
+                format!("run {} {}", call.path, call.arguments.join(" ")).trim_end().to_owned()
+            }
             Deed::Ask(question) => question.describe(),
             Deed::Fault { index, spec } => format!("fault {index}: {}", spec.kind.as_str()),
             Deed::Release { index } => format!("revert fault {index}"),

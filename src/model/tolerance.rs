@@ -34,9 +34,21 @@ pub enum Tolerance {
     Status(Value),
     /// An answer whose `status` is one of them; else between two bounds; else one of them.
     Listed(Vec<Value>),
-    Regex { pattern: Regex, target: Option<String> },
-    JsonPath { path: String, target: Option<String>, count: Option<u64>, expect: Option<Vec<Value>> },
-    Range { low: f64, high: f64, target: Option<String> },
+    Regex {
+        pattern: Regex,
+        target: Option<String>,
+    },
+    JsonPath {
+        path: String,
+        target: Option<String>,
+        count: Option<u64>,
+        expect: Option<Vec<Value>>,
+    },
+    Range {
+        low: f64,
+        high: f64,
+        target: Option<String>,
+    },
 }
 
 /// The field that is wrong, below the tolerance, and a sentence.
@@ -51,9 +63,7 @@ impl Tolerance {
         match value {
             Value::Bool(_) | Value::String(_) => Ok(Self::Same(value.clone())),
             Value::Number(number) if number.is_i64() || number.is_u64() => Ok(Self::Status(value.clone())),
-            Value::Number(_) => {
-                Err(("", "must be a whole number: write a range for any other".to_owned()))
-            }
+            Value::Number(_) => Err(("", "must be a whole number: write a range for any other".to_owned())),
             Value::Array(list) if list.is_empty() => {
                 Err(("", "is an empty list: nothing would be within it".to_owned()))
             }
@@ -185,14 +195,19 @@ fn regex(pattern: Option<&Value>, target: Option<String>) -> Result<Tolerance, W
         Err(error) => {
             let why = error.to_string();
             let last = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            Err(("pattern", format!("is no pattern that mettle can match (no look-around, no back-references): {last}")))
+            Err((
+                "pattern",
+                format!("is no pattern that mettle can match (no look-around, no back-references): {last}"),
+            ))
         }
     }
 }
 
 fn jsonpath(map: &serde_json::Map<String, Value>, target: Option<String>) -> Result<Tolerance, Wrong> {
     let path = text(map.get("path"), "path")?.map(|path| path.trim().to_owned());
-    let Some(path) = path.filter(|path| !path.is_empty()) else { return Err(("path", "is missing".to_owned())) };
+    let Some(path) = path.filter(|path| !path.is_empty()) else {
+        return Err(("path", "is missing".to_owned()));
+    };
     // Parentheses within parentheses are followed by recursion: no path needs many.
     if path.len() > PATH_MAX {
         return Err(("path", format!("is longer than {PATH_MAX} bytes")));
@@ -252,7 +267,11 @@ fn along(value: &Value, path: &str, count: Option<u64>, expect: Option<&[Value]>
     if let Some(expect) = expect {
         let equal = found.len() == expect.len() && found.iter().zip(expect).all(|(a, b)| same(a, b));
         let wanted = || Value::Array(expect.to_vec());
-        return if equal { Within::Yes } else { Within::No(format!("{path} finds {}, and must find {}", list(), wanted())) };
+        return if equal {
+            Within::Yes
+        } else {
+            Within::No(format!("{path} finds {}, and must find {}", list(), wanted()))
+        };
     }
     match count {
         Some(count) if found.len() as u64 == count => Within::Yes,
@@ -358,13 +377,41 @@ mod tests {
             (json!({ "type": "regex", "pattern": "ok" }), json!("it is ok"), "yes"),
             (json!({ "type": "regex", "pattern": "1" }), json!(1), "unfit"),
             (json!({ "type": "regex", "pattern": "1", "target": "body" }), json!(true), "unfit"),
-            (json!({ "type": "jsonpath", "path": "$.items[*].name", "target": "body" }), http(200, items), "yes"),
-            (json!({ "type": "jsonpath", "path": "$.items[?(@.name == 'c')]", "target": "body" }), http(200, items), "no"),
-            (json!({ "type": "jsonpath", "path": "$.items[*]", "count": 2, "target": "body" }), http(200, items), "yes"),
-            (json!({ "type": "jsonpath", "path": "$.items[*]", "count": 3, "target": "body" }), http(200, items), "no"),
-            (json!({ "type": "jsonpath", "path": "$..n", "expect": [1, 2], "target": "body" }), http(200, items), "yes"),
-            (json!({ "type": "jsonpath", "path": "$.items[0].name", "expect": "a", "target": "body" }), http(200, items), "yes"),
-            (json!({ "type": "jsonpath", "path": "$.items[0].name", "expect": "b", "target": "body" }), http(200, items), "no"),
+            (
+                json!({ "type": "jsonpath", "path": "$.items[*].name", "target": "body" }),
+                http(200, items),
+                "yes",
+            ),
+            (
+                json!({ "type": "jsonpath", "path": "$.items[?(@.name == 'c')]", "target": "body" }),
+                http(200, items),
+                "no",
+            ),
+            (
+                json!({ "type": "jsonpath", "path": "$.items[*]", "count": 2, "target": "body" }),
+                http(200, items),
+                "yes",
+            ),
+            (
+                json!({ "type": "jsonpath", "path": "$.items[*]", "count": 3, "target": "body" }),
+                http(200, items),
+                "no",
+            ),
+            (
+                json!({ "type": "jsonpath", "path": "$..n", "expect": [1, 2], "target": "body" }),
+                http(200, items),
+                "yes",
+            ),
+            (
+                json!({ "type": "jsonpath", "path": "$.items[0].name", "expect": "a", "target": "body" }),
+                http(200, items),
+                "yes",
+            ),
+            (
+                json!({ "type": "jsonpath", "path": "$.items[0].name", "expect": "b", "target": "body" }),
+                http(200, items),
+                "no",
+            ),
             (json!({ "type": "jsonpath", "path": "$.x", "expect": null }), json!({ "x": null }), "yes"),
             (json!({ "type": "jsonpath", "path": "$.x", "expect": [] }), json!({}), "yes"),
             (json!({ "type": "jsonpath", "path": "$.x", "target": "body" }), json!("no parts"), "unfit"),
@@ -402,7 +449,8 @@ mod tests {
             (json!({ "type": "range", "range": [2, 1] }), "range", "the larger"),
             (json!({ "type": "range", "range": ["1", 2] }), "range", "two numbers"),
         ] {
-            let (at, said) = Tolerance::read(&tolerance).err().unwrap_or_else(|| panic!("{tolerance} is read"));
+            let (at, said) =
+                Tolerance::read(&tolerance).err().unwrap_or_else(|| panic!("{tolerance} is read"));
             assert_eq!(at, field, "{tolerance}: {said}");
             assert!(said.contains(why), "{tolerance}: {said}");
         }
@@ -420,7 +468,8 @@ mod tests {
             json!({ "type": "jsonpath", "path": "$.hunter2" }),
             json!({ "type": "range", "range": [1, 2] }),
         ] {
-            let told = format!("{:?}", Tolerance::read(&tolerance).unwrap().judge(&json!("it is hunter2"), &hidden));
+            let told =
+                format!("{:?}", Tolerance::read(&tolerance).unwrap().judge(&json!("it is hunter2"), &hidden));
             assert!(!told.contains("hunter2"), "{tolerance}: {told}");
         }
     }
@@ -432,15 +481,28 @@ mod tests {
             any::<i64>().prop_map(Value::from),
             (-1e6..1e6f64).prop_map(Value::from),
             "\\PC{0,8}".prop_map(Value::from),
-            prop::sample::select(vec!["regex", "jsonpath", "range", "probe", "$.a", "$..*", "a|b", "[", "$[?(@.a == 1)]"])
-                .prop_map(Value::from),
+            prop::sample::select(vec![
+                "regex",
+                "jsonpath",
+                "range",
+                "probe",
+                "$.a",
+                "$..*",
+                "a|b",
+                "[",
+                "$[?(@.a == 1)]"
+            ])
+            .prop_map(Value::from),
         ];
         leaf.prop_recursive(3, 16, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
                 prop::collection::btree_map(
-                    prop::sample::select(vec!["type", "pattern", "path", "range", "count", "expect", "target", "status", "body", "zz"])
-                        .prop_map(str::to_owned),
+                    prop::sample::select(vec![
+                        "type", "pattern", "path", "range", "count", "expect", "target", "status", "body",
+                        "zz"
+                    ])
+                    .prop_map(str::to_owned),
                     inner,
                     0..4
                 )
@@ -454,8 +516,10 @@ mod tests {
         prop_oneof![
             anything(),
             "\\PC{0,6}".prop_map(|pattern| json!({ "type": "regex", "pattern": pattern })),
-            "\\$(\\.[a-z*]|\\[[0-9:*]\\]|\\.\\.[a-z]){0,3}".prop_map(|path| json!({ "type": "jsonpath", "path": path })),
-            (any::<i32>(), any::<i32>()).prop_map(|(a, b)| json!({ "type": "range", "range": [a.min(b), a.max(b)] })),
+            "\\$(\\.[a-z*]|\\[[0-9:*]\\]|\\.\\.[a-z]){0,3}"
+                .prop_map(|path| json!({ "type": "jsonpath", "path": path })),
+            (any::<i32>(), any::<i32>())
+                .prop_map(|(a, b)| json!({ "type": "range", "range": [a.min(b), a.max(b)] })),
             prop::collection::vec(anything(), 1..4).prop_map(Value::from),
         ]
     }

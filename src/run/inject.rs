@@ -10,7 +10,8 @@ use thiserror::Error;
 use super::{Entry, Journal, JournalError, Recorder, World, WorldError};
 use crate::fault::{self, PlanError};
 use crate::model::{
-    Change, Experiment, Fact, FaultSpec, PhaseSeconds, Plan, PlannedFault, Rehearsal, RunId, Script, Seed, Snapshot,
+    Change, Experiment, Fact, FaultSpec, PhaseSeconds, Plan, PlannedFault, Rehearsal, RunId, Script, Seed,
+    Snapshot,
 };
 
 /// One API call, or one node killed, takes at most this long.

@@ -50,7 +50,9 @@ impl<W: World> Rehearsing<'_, W> {
             Ok((journal, Ok(()))) => (Ok(journal), Ok(())),
             Ok((journal, Err(WindowError::Stopped))) => (Ok(journal), Err("stopped".to_owned())),
             Ok((journal, Err(WindowError::Inject(error)))) => (Ok(journal), Err(chain(&error))),
-            Err(panic) => (Journal::open(&path, self.hook.clone()), Err(format!("the schedule failed: {panic}"))),
+            Err(panic) => {
+                (Journal::open(&path, self.hook.clone()), Err(format!("the schedule failed: {panic}")))
+            }
         };
         let injected = injections.take();
         let ended = match ended {

@@ -43,7 +43,10 @@ fn answer(asked: &str) -> String {
         "/echo" => ("200 OK", "text/plain", format!("you said {token}")),
         _ => ("503 Service Unavailable", "text/plain", path.to_owned()),
     };
-    format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn example(name: &str) -> PathBuf {
@@ -146,12 +149,19 @@ fn what_a_file_may_not_do_is_not_done() {
 #[test]
 fn an_interrupt_still_rolls_back() {
     let slow = std::fs::read_to_string(example("deviates.yaml")).expect("it is there");
-    let slow = slow.replace("path: touch, arguments: [broken]", "path: sh, arguments: [-c, \"touch broken; exec sleep 60\"]");
+    let slow = slow.replace(
+        "path: touch, arguments: [broken]",
+        "path: sh, arguments: [-c, \"touch broken; exec sleep 60\"]",
+    );
     let slow = slow.replace("timeout: 5 }\nrollbacks", "timeout: 90 }\nrollbacks");
     let case = Case::new().file("slow.yaml", slow);
     let mut command = case.command();
     command.args(["run", "slow.yaml", "--cluster", "current", "--allow-process"]);
-    let mut child = command.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().expect("it runs");
+    let mut child = command
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("it runs");
     let broken = case.path("broken");
     for _ in 0..300 {
         if broken.exists() {
@@ -165,9 +175,13 @@ fn an_interrupt_still_rolls_back() {
     let status = child.wait().expect("it ends");
     assert_eq!(status.code(), Some(130));
     assert!(!broken.exists(), "it was rolled back");
-    let journal = std::fs::read_to_string(case.path("out/it-does-not-hold/journal.json")).expect("it is written");
+    let journal =
+        std::fs::read_to_string(case.path("out/it-does-not-hold/journal.json")).expect("it is written");
     let journal: Value = serde_json::from_str(&journal).expect("it is JSON");
-    assert_eq!((&journal["status"], &journal["rollbacks"][0]["status"]), (&"interrupted".into(), &"succeeded".into()));
+    assert_eq!(
+        (&journal["status"], &journal["rollbacks"][0]["status"]),
+        (&"interrupted".into(), &"succeeded".into())
+    );
 }
 
 #[test]
@@ -179,7 +193,11 @@ fn planned_and_refused() {
     let with_shop = |line: &str, name: &str| {
         let case = case(name);
         let mut command = case.command();
-        command.args(line.split_whitespace()).arg(name).env("SHOP_URL", "http://127.0.0.1:8080").env("SHOP_TOKEN", "hunter2");
+        command
+            .args(line.split_whitespace())
+            .arg(name)
+            .env("SHOP_URL", "http://127.0.0.1:8080")
+            .env("SHOP_TOKEN", "hunter2");
         case.answer(command)
     };
     let mesh = "apiVersion: chaos-mesh.org/v1alpha1\nkind: PodChaos\nmetadata: { name: x }\nspec: {}\n";
@@ -192,7 +210,17 @@ fn planned_and_refused() {
             ("refused", with_shop("run", "refused.yaml")),
             ("not allowed", with_shop("run", "http-status.json")),
             ("not in the environment", case("http-status.json").run("run http-status.json")),
-            ("no such program", case("regex.yaml").file("regex.yaml", std::fs::read_to_string(example("regex.yaml")).expect("it is there").replace("path: echo", "path: nosuch")).run("run regex.yaml --allow-process")),
+            (
+                "no such program",
+                case("regex.yaml")
+                    .file(
+                        "regex.yaml",
+                        std::fs::read_to_string(example("regex.yaml"))
+                            .expect("it is there")
+                            .replace("path: echo", "path: nosuch"),
+                    )
+                    .run("run regex.yaml --allow-process"),
+            ),
             ("with one of ours", case("regex.yaml").run("run regex.yaml x.yaml")),
             ("twice", case("regex.yaml").run("run regex.yaml regex.yaml")),
             ("of Chaos Mesh", Case::new().file("mesh.yaml", mesh).run("run mesh.yaml")),

@@ -13,7 +13,8 @@ use mettle::model::{
     WorkloadFact,
 };
 use mettle::run::{
-    Outside, Played, Recorder, RunClock, ScriptContext, Settings, Stop, Unanswered, find_unreverted, run_script,
+    Outside, Played, Recorder, RunClock, ScriptContext, Settings, Stop, Unanswered, find_unreverted,
+    run_script,
 };
 use serde_json::{Value, json};
 
@@ -86,7 +87,9 @@ impl Outside for Canned {
         match reading {
             Reading::Pods { namespace, labels } if namespace == "ai-platform" => {
                 let of = seen.pods.iter().filter(|pod| {
-                    labels.split_once('=').is_none_or(|(key, value)| pod.labels.get(key).map(String::as_str) == Some(value))
+                    labels
+                        .split_once('=')
+                        .is_none_or(|(key, value)| pod.labels.get(key).map(String::as_str) == Some(value))
                 });
                 facts.pods = of
                     .map(|pod| PodFact {
@@ -107,7 +110,8 @@ impl Outside for Canned {
                 facts.workloads = of.map(fact).collect();
             }
             Reading::Nodes { .. } => {
-                let fact = |node: &mettle::model::NodeInfo| NodeFact { name: node.name.clone(), ready: node.ready };
+                let fact =
+                    |node: &mettle::model::NodeInfo| NodeFact { name: node.name.clone(), ready: node.ready };
                 facts.nodes = seen.nodes.iter().map(fact).collect();
             }
             _ => return Err(Unanswered::Unasked("the API does not answer".to_owned())),
@@ -197,8 +201,7 @@ pub fn program(path: &str) -> Value {
 
 pub fn kill() -> Value {
     let arguments = json!({ "label_selector": "app.kubernetes.io/name=backend", "ns": "ai-platform", "rand": true, "grace_period": 0 });
-    let provider =
-        json!({ "type": "python", "module": "chaosk8s.pod.actions", "func": "terminate_pods", "arguments": arguments });
+    let provider = json!({ "type": "python", "module": "chaosk8s.pod.actions", "func": "terminate_pods", "arguments": arguments });
     json!({ "type": "action", "name": "kill", "provider": provider })
 }
 

@@ -14,9 +14,11 @@ use crate::model::{
 use crate::report::{self, Judged};
 
 pub fn report(script: &Script, name: &str, seed: Seed, events: Vec<Event>, over: &Over) -> ExperimentReport {
-    let faults: Vec<FaultRecord> = over.injected.iter().map(|injected| record_of(injected, &events)).collect();
+    let faults: Vec<FaultRecord> =
+        over.injected.iter().map(|injected| record_of(injected, &events)).collect();
     let findings = judge(script, &over.entries, &faults, &over.outcome);
-    let timeline = Timeline { events, windows: over.windows, faults, operations: Vec::new(), ledger: BTreeMap::new() };
+    let timeline =
+        Timeline { events, windows: over.windows, faults, operations: Vec::new(), ledger: BTreeMap::new() };
     let residue = over.residue.iter().map(|line| script.hidden.scrub(line)).collect();
     let outcome = match &over.outcome {
         RunOutcome::Completed => RunOutcome::Completed,
@@ -41,7 +43,8 @@ fn judge(script: &Script, entries: &[Entry], faults: &[FaultRecord], outcome: &R
     let of = |part: Part| entries.iter().filter(move |entry| entry.part == part);
     let mut findings = Vec::new();
     if script.probes.is_empty() {
-        let why = "the file has no probe with a tolerance: whatever happened, nothing says whether the stack held";
+        let why =
+            "the file has no probe with a tolerance: whatever happened, nothing says whether the stack held";
         findings.push(Finding::new("steady-state", Verdict::Inconclusive, why));
     }
     findings.extend(of(Part::Before).map(|entry| asked("before", entry, Verdict::Inconclusive)));
@@ -59,7 +62,11 @@ fn judge(script: &Script, entries: &[Entry], faults: &[FaultRecord], outcome: &R
     }
     findings.extend(of(Part::After).map(|entry| asked("after", entry, Verdict::Fail)));
     if of(Part::After).count() < script.probes.len() && *outcome == RunOutcome::Completed {
-        findings.push(Finding::new("steady-state after", Verdict::Inconclusive, "not every probe was asked again"));
+        findings.push(Finding::new(
+            "steady-state after",
+            Verdict::Inconclusive,
+            "not every probe was asked again",
+        ));
     }
     scrubbed(script, findings)
 }
@@ -79,7 +86,9 @@ fn scrubbed(script: &Script, findings: Vec<Finding>) -> Vec<Finding> {
 fn asked(when: &str, entry: &Entry, unmet: Verdict) -> Finding {
     let name = format!("steady-state {when}: {}", entry.activity.name);
     let (verdict, reason) = match (entry.status, &entry.within) {
-        (Status::Succeeded, Some(Within::Yes)) => (Verdict::Pass, "the answer is within its tolerance".to_owned()),
+        (Status::Succeeded, Some(Within::Yes)) => {
+            (Verdict::Pass, "the answer is within its tolerance".to_owned())
+        }
         (Status::Succeeded, Some(Within::No(why))) => (unmet, format!("the answer {why}")),
         (Status::Succeeded, Some(Within::Unfit(why))) => {
             (Verdict::Inconclusive, format!("the answer cannot be judged: {why}"))

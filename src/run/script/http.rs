@@ -86,7 +86,8 @@ fn headers(map: &HeaderMap) -> Map<String, Value> {
             let (first, rest) = word.split_at(word.len().min(1));
             first.to_ascii_uppercase() + rest
         });
-        let values = map.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let values =
+            map.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let (name, value) = (words.collect::<Vec<_>>().join("-"), values.collect::<Vec<_>>().join(", "));
         headers.insert(name, Value::String(value));
     }

@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::super::experiment::Settings;
 use super::super::window::Injected;
 use super::super::world::chain;
-use super::super::{Entry as Journalled, Journal, Recorder, Reverted, Stop, World, resolve_script, revert_all};
+use super::super::{
+    Entry as Journalled, Journal, Recorder, Reverted, Stop, World, resolve_script, revert_all,
+};
 use super::log::{Entry, Log, Part, Status};
 use super::player::{Bench, Ended, Player, joined};
 use super::{Outside, findings, toolkit_journal};
@@ -149,7 +151,14 @@ async fn played<W: World, O: Outside>(
         }
     }
     let windows = *windows.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Over { entries: player.log.entries(), injected: bench.injected.clone(), windows, outcome, residue, started }
+    Over {
+        entries: player.log.entries(),
+        injected: bench.injected.clone(),
+        windows,
+        outcome,
+        residue,
+        started,
+    }
 }
 
 fn outcome_of<W: World, O: Outside>(

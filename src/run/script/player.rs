@@ -104,7 +104,8 @@ impl<W: World, O: Outside> Player<W, O> {
     pub async fn rollbacks(&self) {
         let (beside, ahead): (Vec<_>, Vec<_>) =
             self.script.rollbacks.iter().enumerate().partition(|(_, activity)| activity.background);
-        let beside = beside.into_iter().map(|(position, activity)| self.play(activity, Part::Rollbacks, position));
+        let beside =
+            beside.into_iter().map(|(position, activity)| self.play(activity, Part::Rollbacks, position));
         let beside = futures::future::join_all(beside);
         let ahead = async {
             for (position, activity) in ahead {
@@ -149,9 +150,7 @@ impl<W: World, O: Outside> Player<W, O> {
             Ok(output) => (Status::Succeeded, output, String::new(), None),
             Err(Undone::Answer(Unanswered::Silent(why))) => (Status::Failed, Value::Null, why, None),
             Err(Undone::Answer(Unanswered::Unasked(why))) => (Status::Unknown, Value::Null, why, None),
-            Err(Undone::Cut) => {
-                (Status::Cut, Value::Null, "it was stopped".to_owned(), Some(Ended::Stopped))
-            }
+            Err(Undone::Cut) => (Status::Cut, Value::Null, "it was stopped".to_owned(), Some(Ended::Stopped)),
             Err(Undone::Broken(why)) => (Status::Failed, Value::Null, why.clone(), Some(Ended::Broken(why))),
         };
         let why = self.shown(&why);

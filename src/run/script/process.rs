@@ -136,13 +136,20 @@ mod tests {
             (program("true", &[], 5000), json!({ "status": 0, "stdout": "", "stderr": "" })),
             (program("false", &[], 5000), json!({ "status": 1, "stdout": "", "stderr": "" })),
             // No shell looks at it.
-            (program("echo", &["$HOME", "a b;"], 5000), json!({ "status": 0, "stdout": "$HOME a b;\n", "stderr": "" })),
-            (program("sh", &["-c", "echo no >&2; exit 7"], 5000), json!({ "status": 7, "stdout": "", "stderr": "no\n" })),
+            (
+                program("echo", &["$HOME", "a b;"], 5000),
+                json!({ "status": 0, "stdout": "$HOME a b;\n", "stderr": "" }),
+            ),
+            (
+                program("sh", &["-c", "echo no >&2; exit 7"], 5000),
+                json!({ "status": 7, "stdout": "", "stderr": "no\n" }),
+            ),
             (program("sh", &["-c", "kill -9 $$"], 5000), json!({ "status": -9, "stdout": "", "stderr": "" })),
         ] {
             assert_eq!(run(&call, None).await, Ok(answer), "{call:?}");
         }
-        let kubeconfig = run(&program("sh", &["-c", "printf %s $KUBECONFIG"], 5000), Some(Path::new("/k"))).await;
+        let kubeconfig =
+            run(&program("sh", &["-c", "printf %s $KUBECONFIG"], 5000), Some(Path::new("/k"))).await;
         assert_eq!(kubeconfig.unwrap()["stdout"], "/k");
         let missing = run(&program("no-such-program", &[], 5000), None).await;
         assert!(matches!(missing, Err(Unanswered::Unasked(why)) if why.contains("no-such-program")));
@@ -150,7 +157,9 @@ mod tests {
 
     #[tokio::test]
     async fn output_is_bounded_and_the_rest_is_read() {
-        let answer = run(&program("sh", &["-c", "head -c 1000000 /dev/zero; echo end >&2"], 20_000), None).await.unwrap();
+        let answer = run(&program("sh", &["-c", "head -c 1000000 /dev/zero; echo end >&2"], 20_000), None)
+            .await
+            .unwrap();
         assert_eq!(answer["stdout"].as_str().map(str::len), Some(OUTPUT_MAX));
         assert_eq!((&answer["status"], &answer["stderr"]), (&json!(0), &json!("end\n")));
     }
