@@ -9,7 +9,7 @@ use crate::cli::{Global, TranslateArgs};
 use crate::command::files::{NamedBy, usage};
 use crate::command::{CommandResult, Failure};
 use crate::exit::Exit;
-use crate::foreign::{self, Remark, Surroundings, Tool, Translation};
+use crate::foreign::{self, Remark, Surroundings, Translation};
 use crate::model::{FileError, LoadSpec, Rehearsal, parse_yaml, read_text};
 use crate::stack::NAMESPACE;
 
@@ -63,11 +63,6 @@ pub fn execute(global: &Global, args: &TranslateArgs) -> CommandResult {
     eprintln!("mettle: {}", incomplete(refused));
     eprintln!("hint: {HINT}");
     Ok(Exit::Usage)
-}
-
-/// Whether a file is another tool's.
-pub fn is_foreign(file: &Path, text: &str) -> bool {
-    parse_yaml::<Value>(file, text).is_ok_and(|value| Tool::of(&value).is_some())
 }
 
 /// Reads a rehearsal: a file of ours, or one of another tool of which nothing is refused.
