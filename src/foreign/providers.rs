@@ -193,7 +193,7 @@ pub fn process(fields: &mut Fields, out: &mut Out) -> Option<ProcessCall> {
         None => Vec::new(),
         Some(Value::String(text)) => words(text).unwrap_or_else(|why| {
             let why = format!(
-                "holds {why}, and mettle starts none by itself: write a list, or name the shell: path: sh, arguments: [-c, …]"
+                "holds {why}, and mettle starts no shell by itself: write a list, or name it: path: sh, arguments: [-c, …]"
             );
             out.refuse(&at, why);
             Vec::new()

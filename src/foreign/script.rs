@@ -1,7 +1,7 @@
 //! A whole experiment of Chaos Toolkit as a script: hypothesis, method, rollbacks. The counterpart of
 //! `toolkit.rs`, which takes the faults alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -43,7 +43,9 @@ pub fn script(file: &Value, around: &Surroundings) -> Option<Scripted> {
     let scrubbed = |remarks: Vec<Remark>| {
         let scrubbed =
             remarks.into_iter().map(|remark| Remark { why: script.hidden.scrub(&remark.why), ..remark });
-        scrubbed.collect()
+        // What a reference names is read again.
+        let mut told = BTreeSet::new();
+        scrubbed.filter(|remark| told.insert(remark.clone())).collect()
     };
     let (refused, notes) = (scrubbed(out.refused), scrubbed(out.notes));
     Some(Scripted { script, refused, notes })
@@ -269,6 +271,7 @@ impl<'a> Reading<'a> {
         };
         let kind = written.get("type").and_then(Value::as_str).unwrap_or_default();
         let unknown = if kind == "process" { Unknown::Kept } else { Unknown::Refused };
+        let before = out.refused.len();
         let filled = match kind {
             "http" | "process" => self.names.fill_template(written, &path, unknown, out),
             // A fault of ours is told in reports and journals: no secret may be in it.
@@ -278,6 +281,10 @@ impl<'a> Reading<'a> {
                 return None;
             }
         };
+        if out.refused.len() > before {
+            // What has no value would only be refused again.
+            return None;
+        }
         let mut provider = Fields::of(&filled, &path, out)?;
         provider.get("type");
         let deed = match kind {
@@ -343,6 +350,10 @@ impl<'a> Reading<'a> {
             }
             Undoes::Nothing(name) => {
                 out.refuse(at, format!("{name} {}", undo::NOTHING));
+                None
+            }
+            Undoes::Several(name) => {
+                out.refuse(at, format!("{name} {}", undo::SEVERAL));
                 None
             }
         }

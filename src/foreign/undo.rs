@@ -9,6 +9,8 @@ use crate::model::{FaultKind, FaultSpec};
 pub const NOTHING: &str =
     "takes back nothing that mettle has done by then: http and process can undo what they did, too";
 
+pub const SEVERAL: &str = "takes back several faults of this method at once, and mettle one at a time: leave all but one of them out";
+
 /// What an action takes back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Undoes {
@@ -16,11 +18,13 @@ pub enum Undoes {
     Fault(usize),
     /// It would take something back, but mettle did no such thing.
     Nothing(String),
+    /// It would take back several at once.
+    Several(String),
 }
 
 impl Undoes {
-    /// Nothing at all when the action is none of these. The last fault of the kind on the same object is meant;
-    /// one that was taken back already still counts as done.
+    /// Nothing at all when the action is none of these. The one fault of the kind on the same object is
+    /// meant.
     pub fn of(
         name: &str,
         arguments: &mut Fields,
@@ -39,24 +43,23 @@ impl Undoes {
             _ => return None,
         };
         let on = arguments.get(key).and_then(Value::as_str).unwrap_or_default();
-        let found = faults.iter().enumerate().rev().find(|(index, fault)| {
-            let same = match &fault.target.node {
-                Some(node) => node == on,
-                None => {
-                    fault.target.component.is_some() && fault.target.component == component(on, namespace)
-                }
-            };
-            kinds.contains(&fault.kind) && same && open.contains(index)
-        });
+        let same = |fault: &FaultSpec| match &fault.target.node {
+            Some(node) => node == on,
+            None => fault.target.component.is_some() && fault.target.component == component(on, namespace),
+        };
+        let found: Vec<_> = faults
+            .iter()
+            .enumerate()
+            .filter(|(index, fault)| kinds.contains(&fault.kind) && same(fault) && open.contains(index))
+            .collect();
         let replicas = arguments.get("replicas").and_then(Value::as_u64);
-        let undoes = match found {
+        let undoes = match found[..] {
             // Fewer than before is another fault, and none of fewer is none of taking back.
-            Some((_, fault)) if fault.kind == ScaleDown && replicas <= fault.with.replicas.map(u64::from) => {
-                None
-            }
-            Some((index, _)) => Some(Self::Fault(index)),
-            None if kinds == [ScaleDown] => None,
-            None => Some(Self::Nothing(name.to_owned())),
+            [(_, fault)] if fault.kind == ScaleDown && replicas <= fault.with.replicas.map(u64::from) => None,
+            [(index, _)] => Some(Self::Fault(index)),
+            [] if kinds == [ScaleDown] => None,
+            [] => Some(Self::Nothing(name.to_owned())),
+            _ => Some(Self::Several(name.to_owned())),
         };
         if undoes.is_some() {
             // They say where, and not what.

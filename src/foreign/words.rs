@@ -30,9 +30,9 @@ pub fn words(text: &str) -> Result<Vec<String>, String> {
                 Some(c) => word.get_or_insert_default().push(c),
             },
             '|' | '&' | ';' | '<' | '>' | '(' | ')' | '$' | '`' | '*' | '?' | '[' | '\n' | '\r' => {
-                return Err(format!("{c:?} is for a shell"));
+                return Err(format!("{c:?}, which is for a shell"));
             }
-            '~' | '#' if word.is_none() => return Err(format!("{c:?} is for a shell")),
+            '~' | '#' if word.is_none() => return Err(format!("{c:?}, which is for a shell")),
             c => word.get_or_insert_default().push(c),
         }
         if words.len() > WORDS_MAX {
@@ -48,7 +48,7 @@ fn quoted(chars: &mut std::iter::Peekable<std::str::Chars>, word: &mut String) -
     while let Some(c) = chars.next() {
         match c {
             '"' => return Ok(()),
-            '$' | '`' => return Err(format!("{c:?} is for a shell")),
+            '$' | '`' => return Err(format!("{c:?}, which is for a shell")),
             '\\' => match chars.peek() {
                 Some('"' | '\\' | '$' | '`') => word.extend(chars.next()),
                 _ => word.push('\\'),

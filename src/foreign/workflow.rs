@@ -118,9 +118,10 @@ impl<'a> Walk<'a> {
         let why = match kind {
             "Serial" | "Parallel" => {
                 let at = fields.at("deadline");
+                let before = out.refused.len();
                 let seconds = self.children(&mut fields, name, kind == "Parallel", above, out);
                 fields.finish(out);
-                bounded(at, seconds, deadline, out);
+                bounded(at, seconds, deadline, out.refused.len() == before, out);
                 return seconds;
             }
             "Suspend" | "StatusCheck" => {
@@ -171,12 +172,14 @@ impl<'a> Walk<'a> {
                 out.refuse(at, "must be text");
                 continue;
             };
+            let before = out.refused.len();
             let seconds = self.step(child, &at, above, out);
             if together {
                 whole = whole.zip(seconds).map(|(whole, seconds)| whole.max(seconds));
                 continue;
             }
-            if seconds.is_none() && i + 1 < children.len() {
+            let said = out.refused.len() > before || self.refused.contains(child);
+            if seconds.is_none() && !said && i + 1 < children.len() {
                 let why =
                     format!("{child} has no deadline, so when the next one begins is not said: give it one");
                 out.apart.push(Remark { path: at, why });
@@ -191,11 +194,12 @@ impl<'a> Walk<'a> {
 }
 
 /// A list that is cut short is another list. Where one fault comes after another, each has its own time.
-fn bounded(at: String, seconds: Option<u32>, deadline: Option<u32>, out: &mut Out) {
+fn bounded(at: String, seconds: Option<u32>, deadline: Option<u32>, whole: bool, out: &mut Out) {
     let Some(deadline) = deadline else { return };
     let why = "mettle does not cut a list short: each fault has its own time".to_owned();
     out.once.push(Remark { path: at.clone(), why });
-    if seconds.is_none_or(|seconds| seconds > deadline) {
+    // Of a list that is not translated it was said why.
+    if whole && seconds.is_none_or(|seconds| seconds > deadline) {
         let why = "would cut its children short: mettle holds each for its whole time".to_owned();
         out.apart.push(Remark { path: at, why });
     }

@@ -77,20 +77,12 @@ impl Log {
         })
     }
 
-    pub fn end(&self, number: usize, status: Status, output: Value, why: String) {
+    pub fn end(&self, number: usize, status: Status, output: Value, why: String, within: Option<Within>) {
         self.with(|entries| {
             if let Some(entry) = entries.get_mut(number) {
                 entry.ended = Some(Utc::now());
                 entry.took_ms = u64::try_from(entry.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                (entry.status, entry.output, entry.why) = (status, output, why);
-            }
-        });
-    }
-
-    pub fn judge(&self, number: usize, within: Within) {
-        self.with(|entries| {
-            if let Some(entry) = entries.get_mut(number) {
-                entry.within = Some(within);
+                (entry.status, entry.output, entry.why, entry.within) = (status, output, why, within);
             }
         });
     }

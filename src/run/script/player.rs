@@ -17,7 +17,7 @@ use super::super::{InjectError, Journal, Recorder, Stop, World, open_changes};
 use super::log::{Log, Part, Status};
 use super::{Outside, Unanswered};
 use crate::fault;
-use crate::model::{Activity, Deed, Fact, FaultSpec, Question, RunId, Script, Seed, Within};
+use crate::model::{Activity, Deed, Fact, FaultSpec, Question, RunId, Script, Seed};
 
 /// Between two looks of a probe that waits.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -60,14 +60,7 @@ impl<W: World, O: Outside> Player<W, O> {
         let mut met = true;
         for (position, probe) in self.script.probes.iter().enumerate() {
             let number = self.play(&probe.activity, part, position).await?;
-            let entry = self.log.entries().swap_remove(number);
-            if entry.status == Status::Succeeded {
-                let within = probe.tolerance.judge(&entry.output, &self.script.hidden);
-                met &= within == Within::Yes;
-                self.log.judge(number, within);
-            } else {
-                met = false;
-            }
+            met &= self.log.entries()[number].is_met();
         }
         Ok(met)
     }
@@ -154,10 +147,16 @@ impl<W: World, O: Outside> Player<W, O> {
             Err(Undone::Broken(why)) => (Status::Failed, Value::Null, why.clone(), Some(Ended::Broken(why))),
         };
         let why = self.shown(&why);
+        // Judged as it came, and kept without what nobody may read.
+        let probe = match part {
+            Part::Before | Part::After if status == Status::Succeeded => self.script.probes.get(position),
+            _ => None,
+        };
+        let within = probe.map(|probe| probe.tolerance.judge(&output, &self.script.hidden));
         if status != Status::Succeeded {
             self.recorder.note(format!("{}: {why}", self.shown(&activity.name)));
         }
-        self.log.end(number, status, self.script.hidden.scrub_value(&output), why);
+        self.log.end(number, status, self.script.hidden.scrub_value(&output), why, within);
         if let Some(ended) = broken {
             return Err(ended);
         }
