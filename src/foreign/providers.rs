@@ -138,7 +138,7 @@ pub fn milliseconds(value: &Value) -> Option<u64> {
     let ms = (seconds * 1000.0).ceil();
     // Between 1 and an hour, so it is a whole number that fits.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    (ms >= 1.0 && ms <= MS_MAX).then_some(ms as u64)
+    (1.0..=MS_MAX).contains(&ms).then_some(ms as u64)
 }
 
 /// As Python would print it.
