@@ -47,7 +47,7 @@ pub enum Command {
     Node(NodeArgs),
     /// Show what a run would do: targets, changes, their undo, limits; changes nothing
     Plan(PlanArgs),
-    /// Run experiments or suites and give a verdict
+    /// Run experiments or suites, ours or of Chaos Toolkit, and give a verdict
     Run(RunArgs),
     /// Try faults one after another: whether each bites here, how fast, and whether anything is left
     Rehearse(RehearseArgs),
@@ -138,7 +138,7 @@ pub enum NodeAction {
 
 #[derive(Debug, Clone, Args)]
 pub struct PlanArgs {
-    /// Experiment or suite files
+    /// Experiment, suite or rehearsal files; or experiments of Chaos Mesh or Chaos Toolkit
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Seed of every choice; drawn and printed when absent
@@ -148,7 +148,7 @@ pub struct PlanArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// Experiment or suite files
+    /// Experiment or suite files; or whole experiments of Chaos Toolkit
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Directory for report.json, timeline.jsonl, junit.xml and logs
@@ -166,6 +166,12 @@ pub struct RunArgs {
     /// Take the cluster down afterwards, whatever the verdict
     #[arg(long)]
     pub down: bool,
+    /// Experiments of Chaos Toolkit may call the addresses that they name
+    #[arg(long)]
+    pub allow_http: bool,
+    /// Experiments of Chaos Toolkit may run the programs that they name, on this machine and as this user
+    #[arg(long)]
+    pub allow_process: bool,
 }
 
 #[derive(Debug, Clone, Args)]

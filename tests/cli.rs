@@ -16,6 +16,8 @@ mod files;
 mod foreign;
 #[path = "cli/machine.rs"]
 mod machine;
+#[path = "cli/script.rs"]
+mod script;
 
 /// A directory of its own, outside of which nothing is written, and a program that knows of nothing else.
 struct Case {

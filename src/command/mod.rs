@@ -15,6 +15,7 @@ pub mod rehearse;
 pub mod report;
 pub mod revert;
 pub mod run;
+pub mod script;
 pub mod session;
 pub mod status;
 pub mod translate;

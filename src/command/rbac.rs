@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use crate::cli::RbacArgs;
 use crate::command::files::{self, NamedBy, usage};
-use crate::command::{CommandResult, Failure, translate};
+use crate::command::{CommandResult, Failure, script, translate};
 use crate::exit::Exit;
 use crate::fault::{Right, always, rights};
-use crate::model::{FaultKind, read_text};
+use crate::foreign::Tool;
+use crate::model::{FaultKind, parse_yaml, read_text};
 use crate::stack::NAMESPACE;
 
 pub fn execute(args: &RbacArgs) -> CommandResult {
@@ -33,7 +34,14 @@ pub fn execute(args: &RbacArgs) -> CommandResult {
 
 fn kinds_of(file: &Path) -> Result<Vec<FaultKind>, Failure> {
     let text = read_text(file).map_err(|error| usage(error, NamedBy::Caller))?;
-    if text.lines().any(|line| line.starts_with("rehearsal:")) || translate::is_foreign(file, &text) {
+    // What is no YAML is told by who reads our own files.
+    let tool = Tool::of(&parse_yaml::<Value>(file, &text).unwrap_or_default());
+    if tool == Some(Tool::ChaosToolkit) {
+        // Its questions read what every run may read; its programs have rights of their own.
+        let scripts = script::read(file)?;
+        return Ok(scripts.iter().flat_map(|one| one.script.faults()).map(|fault| fault.kind).collect());
+    }
+    if tool.is_some() || text.lines().any(|line| line.starts_with("rehearsal:")) {
         let rehearsal = translate::rehearsal(file)?;
         return Ok(rehearsal.faults.iter().map(|fault| fault.kind).collect());
     }

@@ -15,7 +15,7 @@ use crate::command::session::{self, Session};
 use crate::command::{CommandResult, Failure, translate};
 use crate::exit::Exit;
 use crate::model::{FaultKind, Rehearsal, RehearsalRow, RunId, Scenario, Seed, Verdict};
-use crate::run::{LiveLoad, Load, LoadStart, Recorder, Rehearsing, RunClock, RunningLoad, Stop};
+use crate::run::{LiveLoad, LiveWorld, Load, LoadStart, Recorder, Rehearsing, RunClock, RunningLoad, Stop};
 
 const LOAD_START_DEADLINE: Duration = Duration::from_secs(60);
 /// How the directory of a rehearsal's traffic ends.
@@ -37,32 +37,12 @@ pub async fn execute(global: &Global, args: &RehearseArgs) -> CommandResult {
     fs::create_dir_all(&session.journals).map_err(|error| Failure::new(Exit::SetUp, error))?;
     eprintln!("mettle: rehearsal {run}, seed {seed}, cluster {}, {} faults", session.label, wanted.len());
     let load = start_load(&session, &rehearsal, args, &run, seed).await?;
-    let mut rows = Vec::new();
-    'all: for (turn, index) in wanted.iter().enumerate() {
-        for round in 0..args.repeat {
-            let rehearsing = Rehearsing {
-                world: &world,
-                stop: &stop,
-                run: &RunId(format!("{run}n{}", rows.len())),
-                seed: seed.derive(&format!("round/{round}")),
-                limits: rehearsal.limits.clone(),
-                cluster: &session.label,
-                journals: &session.journals,
-                hook: None,
-            };
-            let row = rehearsing.one(*index, &rehearsal.faults[*index]).await;
-            eprintln!("mettle: {}/{} {}", turn + 1, wanted.len(), line(&row));
-            let left = !row.residue.is_empty();
-            rows.push(row);
-            if let Some(out) = &args.out {
-                write(out, &rows)?;
-            }
-            // On what an earlier fault left nothing can be judged.
-            if left || stop.is_requested() {
-                break 'all;
-            }
-        }
-    }
+    let ground = Ground { session: &session, world: &world, stop: &stop, run: &run, seed };
+    let rows = if rehearsal.schedule {
+        ground.together(args, &rehearsal).await?
+    } else {
+        ground.one_by_one(args, &rehearsal, &wanted).await?
+    };
     if let Some((load, files)) = load {
         if let Err(error) = load.stop(LOAD_STOP_DEADLINE).await {
             eprintln!("mettle: the load did not end well: {}", error.chain());
@@ -75,6 +55,85 @@ pub async fn execute(global: &Global, args: &RehearseArgs) -> CommandResult {
         println!("{}", table(&rows));
     }
     Ok(exit_of(&rows, wanted.len() * args.repeat as usize))
+}
+
+/// What every round of a rehearsal stands on.
+struct Ground<'a> {
+    session: &'a Session,
+    world: &'a Arc<LiveWorld>,
+    stop: &'a Stop,
+    run: &'a RunId,
+    seed: Seed,
+}
+
+impl Ground<'_> {
+    fn rehearsing<'b>(
+        &'b self,
+        run: &'b RunId,
+        round: u32,
+        rehearsal: &Rehearsal,
+    ) -> Rehearsing<'b, LiveWorld> {
+        Rehearsing {
+            world: self.world,
+            stop: self.stop,
+            run,
+            seed: self.seed.derive(&format!("round/{round}")),
+            limits: rehearsal.limits.clone(),
+            cluster: &self.session.label,
+            journals: &self.session.journals,
+            hook: None,
+        }
+    }
+
+    async fn one_by_one(
+        &self,
+        args: &RehearseArgs,
+        rehearsal: &Rehearsal,
+        wanted: &[usize],
+    ) -> Result<Vec<RehearsalRow>, Failure> {
+        let mut rows = Vec::new();
+        for (turn, index) in wanted.iter().enumerate() {
+            for round in 0..args.repeat {
+                let run = RunId(format!("{}n{}", self.run, rows.len()));
+                let row =
+                    self.rehearsing(&run, round, rehearsal).one(*index, &rehearsal.faults[*index]).await;
+                eprintln!("mettle: {}/{} {}", turn + 1, wanted.len(), line(&row));
+                let left = !row.residue.is_empty();
+                rows.push(row);
+                if let Some(out) = &args.out {
+                    write(out, &rows)?;
+                }
+                // On what an earlier fault left nothing can be judged.
+                if left || self.stop.is_requested() {
+                    return Ok(rows);
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// All faults of a schedule, as often as asked.
+    async fn together(
+        &self,
+        args: &RehearseArgs,
+        rehearsal: &Rehearsal,
+    ) -> Result<Vec<RehearsalRow>, Failure> {
+        let mut rows = Vec::new();
+        for round in 0..args.repeat {
+            let run = RunId(format!("{}n{round}", self.run));
+            let of_round = self.rehearsing(&run, round, rehearsal).together(rehearsal).await;
+            let left = of_round.iter().any(|row| !row.residue.is_empty());
+            of_round.iter().for_each(|row| eprintln!("mettle: round {}: {}", round + 1, line(row)));
+            rows.extend(of_round);
+            if let Some(out) = &args.out {
+                write(out, &rows)?;
+            }
+            if left || self.stop.is_requested() {
+                break;
+            }
+        }
+        Ok(rows)
+    }
 }
 
 /// The traffic of the rehearsal, and the directory of its files.
@@ -110,6 +169,10 @@ async fn start_load(
 
 /// Positions in the file.
 fn wanted(args: &RehearseArgs, rehearsal: &Rehearsal) -> Result<Vec<usize>, Failure> {
+    if rehearsal.schedule && !args.only.is_empty() {
+        let error = anyhow::anyhow!("{} is one schedule: a part of it is another", args.file.display());
+        return Err(Failure::new(Exit::Usage, error).hint("leave --only out"));
+    }
     for name in &args.only {
         let known = FaultKind::ALL.iter().any(|kind| kind.as_str() == name);
         let listed = rehearsal.faults.iter().any(|fault| fault.kind.as_str() == name);

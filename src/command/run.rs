@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::cli::{DownArgs, Global, RunArgs, UpArgs};
 use crate::command::files::{self, Loaded};
 use crate::command::session::{self, Session};
-use crate::command::{CommandResult, Failure, down, live, report as report_command, up};
+use crate::command::{CommandResult, Failure, down, live, report as report_command, script, up};
 use crate::exit::Exit;
 use crate::model::{Event, ExperimentReport, Report, RunId, Seed, Verdict};
 use crate::report;
@@ -17,7 +17,8 @@ use crate::stack;
 
 pub async fn execute(global: &Global, args: &RunArgs) -> CommandResult {
     // Everything that can be wrong in a file is found before anything is touched.
-    let loaded = files::load(&args.files)?;
+    let scripts = script::load(args)?;
+    let loaded = if scripts.is_empty() { files::load(&args.files)? } else { Vec::new() };
     refuse_out(&args.out)?;
     if args.up {
         let components = args.components.clone();
@@ -26,7 +27,11 @@ pub async fn execute(global: &Global, args: &RunArgs) -> CommandResult {
         let up = UpArgs { components, registry, ..UpArgs::default() };
         up::execute(global, &up).await?;
     }
-    let result = run_all(global, args, &loaded).await;
+    let result = if scripts.is_empty() {
+        run_all(global, args, &loaded).await
+    } else {
+        script::run_all(global, args, &scripts).await
+    };
     if args.down {
         // The verdict stands; a cluster that does not go is told, and never hides it.
         if let Err(failure) = down::execute(global, &DownArgs::default()).await {
@@ -115,7 +120,7 @@ fn refuse_out(out: &Path) -> Result<(), Failure> {
 }
 
 /// An earlier report is never overwritten: its directory is moved aside.
-fn fresh_directory(out: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn fresh_directory(out: &Path) -> Result<PathBuf, Failure> {
     let failed = |error: std::io::Error| {
         let error = anyhow::Error::new(error).context(format!("failed to prepare {}", out.display()));
         Failure::new(Exit::SetUp, error).hint("choose another directory with --out, or make room on the disk")
@@ -135,7 +140,7 @@ fn fresh_directory(out: &Path) -> Result<PathBuf, Failure> {
     Ok(out.to_owned())
 }
 
-fn write_reports(report: &Report, out: &Path) -> Result<(), Failure> {
+pub(super) fn write_reports(report: &Report, out: &Path) -> Result<(), Failure> {
     let written = report::write(out, report).and_then(|_| report::write_junit(out, report));
     written
         .map(drop)
@@ -199,7 +204,7 @@ impl Ran<'_> {
 }
 
 /// All experiments of a run in one file; each has a clock of its own, so each line names its experiment.
-fn append_timeline(path: &Path, experiment: &str, events: &[Event]) -> std::io::Result<()> {
+pub(super) fn append_timeline(path: &Path, experiment: &str, events: &[Event]) -> std::io::Result<()> {
     #[derive(serde::Serialize)]
     struct Line<'a> {
         experiment: &'a str,

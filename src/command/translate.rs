@@ -9,7 +9,7 @@ use crate::cli::{Global, TranslateArgs};
 use crate::command::files::{NamedBy, usage};
 use crate::command::{CommandResult, Failure};
 use crate::exit::Exit;
-use crate::foreign::{self, Remark, Surroundings, Tool, Translation};
+use crate::foreign::{self, Remark, Surroundings, Translation};
 use crate::model::{FileError, LoadSpec, Rehearsal, parse_yaml, read_text};
 use crate::stack::NAMESPACE;
 
@@ -31,9 +31,15 @@ pub fn execute(global: &Global, args: &TranslateArgs) -> CommandResult {
         };
         all.push((file, text, translation));
     }
+    if all.len() > 1 && all.iter().any(|(_, _, translation)| translation.rehearsal.schedule) {
+        let error = anyhow::anyhow!(
+            "faults that come at the same time do not go together with those of another file"
+        );
+        return Err(Failure::new(Exit::Usage, error).hint("translate each file by itself"));
+    }
     let mut refused = 0;
     for (file, text, translation) in &all {
-        tell(file, text, translation);
+        tell(file, text, &translation.refused, &translation.notes);
         refused += translation.refused.len();
     }
     let rehearsal =
@@ -59,11 +65,6 @@ pub fn execute(global: &Global, args: &TranslateArgs) -> CommandResult {
     Ok(Exit::Usage)
 }
 
-/// Whether a file is another tool's.
-pub fn is_foreign(file: &Path, text: &str) -> bool {
-    parse_yaml::<Value>(file, text).is_ok_and(|value| Tool::of(&value).is_some())
-}
-
 /// Reads a rehearsal: a file of ours, or one of another tool of which nothing is refused.
 ///
 /// # Errors
@@ -75,7 +76,7 @@ pub fn rehearsal(file: &Path) -> Result<Rehearsal, Failure> {
     let Some(translation) = foreign::translate(&value, &surroundings()) else {
         return Rehearsal::read(file).map_err(|error| usage(error, NamedBy::Caller));
     };
-    tell(file, &text, &translation);
+    tell(file, &text, &translation.refused, &translation.notes);
     if translation.refused.is_empty() {
         return Ok(translation.rehearsal);
     }
@@ -91,7 +92,7 @@ fn incomplete(refused: usize) -> String {
 }
 
 /// The environment as far as it is text.
-fn surroundings() -> Surroundings {
+pub(super) fn surroundings() -> Surroundings {
     let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
@@ -119,12 +120,13 @@ fn joined(files: &[PathBuf], rehearsals: Vec<Rehearsal>) -> Rehearsal {
         limits: foreign::limits(&faults),
         scenario: None,
         load: LoadSpec::default(),
+        schedule: false,
         faults,
     }
 }
 
 /// Each with file, line and field.
-fn tell(file: &Path, text: &str, translation: &Translation) {
+pub(super) fn tell(file: &Path, text: &str, refused: &[Remark], notes: &[Remark]) {
     let say = |what: &str, remarks: &[Remark]| {
         for remark in remarks.iter().take(REMARKS_MAX) {
             let message = format!("{what}: {}", remark.why);
@@ -134,6 +136,6 @@ fn tell(file: &Path, text: &str, translation: &Translation) {
             eprintln!("mettle: {}: {what}: and {} more", file.display(), remarks.len() - REMARKS_MAX);
         }
     };
-    say("refused", &translation.refused);
-    say("note", &translation.notes);
+    say("refused", refused);
+    say("note", notes);
 }

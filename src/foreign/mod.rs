@@ -1,4 +1,5 @@
-//! Experiment files of other tools, as rehearsals of ours. Pure: a parsed file in, faults and remarks out.
+//! Experiment files of other tools, as rehearsals of ours, or as whole scripts. Pure: a parsed file in, faults,
+//! activities and remarks out.
 //!
 //! Nothing of a file is dropped silently: each of its fields is translated, or noted (it changes nothing that the fault
 //! does, or a little, and the note says what), or refused. One refusal within a fault, and there is no such fault: half
@@ -12,13 +13,20 @@ mod http;
 mod istio;
 mod network;
 mod pods;
+mod probes;
+mod providers;
 mod quantity;
 mod render;
+mod script;
 mod selector;
 mod stress;
 mod toolkit;
+mod undo;
+mod words;
 mod workflow;
 
+#[cfg(test)]
+mod script_tests;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +37,7 @@ use serde_json::Value;
 use crate::model::{FaultKind, FaultSpec, Limits, LoadSpec, On, Rehearsal};
 
 pub use render::{json, yaml};
+pub use script::{Scripted, script};
 
 /// Something said of one field of a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +100,12 @@ pub fn translate(file: &Value, around: &Surroundings) -> Option<Translation> {
         Tool::ChaosMesh => chaos::document(file, around, &mut out),
         Tool::ChaosToolkit => toolkit::experiment(file, around, &mut out),
     };
+    if out.overlaps {
+        out.refused.append(&mut out.apart);
+    } else {
+        out.notes.append(&mut out.once);
+        out.faults.iter_mut().for_each(|fault| fault.at_seconds = 0);
+    }
     if out.faults.is_empty() && out.refused.is_empty() {
         out.refuse("file", "asks for no fault: a rehearsal without one proves nothing");
     }
@@ -99,9 +114,10 @@ pub fn translate(file: &Value, around: &Surroundings) -> Option<Translation> {
     out.refused.retain(|remark| told.insert(remark.clone()));
     told.clear();
     out.notes.retain(|remark| told.insert(remark.clone()));
-    let limits = limits(&out.faults);
+    let limits = if out.overlaps { limits_together(&out.faults) } else { limits(&out.faults) };
     let rehearsal = Rehearsal {
         rehearsal,
+        schedule: out.overlaps,
         description,
         limits,
         scenario: None,
@@ -128,6 +144,22 @@ pub fn limits(faults: &[FaultSpec]) -> Limits {
     limits
 }
 
+/// What they need when they may be there at the same time.
+fn limits_together(faults: &[FaultSpec]) -> Limits {
+    let none = Limits { pods: 0, ..Limits::default() };
+    faults.iter().fold(none, |sum, fault| {
+        let one = limits(std::slice::from_ref(fault));
+        Limits {
+            pods: sum.pods + one.pods,
+            nodes: sum.nodes + one.nodes,
+            workloads: sum.workloads + one.workloads,
+            objects: sum.objects + one.objects,
+            control_plane: sum.control_plane || one.control_plane,
+            ..sum
+        }
+    })
+}
+
 /// More are never in one rehearsal.
 const FAULTS_MAX: usize = 200;
 
@@ -137,6 +169,14 @@ struct Out {
     faults: Vec<FaultSpec>,
     refused: Vec<Remark>,
     notes: Vec<Remark>,
+    /// When the next fault begins, where a file says so.
+    at_seconds: u32,
+    /// Faults are asked for at the same time.
+    overlaps: bool,
+    /// Noted when none are.
+    once: Vec<Remark>,
+    /// Refused when some are.
+    apart: Vec<Remark>,
 }
 
 impl Out {
@@ -149,7 +189,8 @@ impl Out {
     }
 
     /// Takes a fault in, unless something of it was refused since `before`, or it cannot be meant.
-    fn fault(&mut self, before: usize, path: &str, fault: FaultSpec) {
+    fn fault(&mut self, before: usize, path: &str, mut fault: FaultSpec) {
+        fault.at_seconds = self.at_seconds;
         if self.refused.len() > before {
             return;
         }

@@ -15,7 +15,7 @@ pub fn json(rehearsal: &Rehearsal) -> Value {
 pub fn yaml(rehearsal: &Rehearsal) -> String {
     let value = json(rehearsal);
     let mut text = String::new();
-    for key in ["rehearsal", "description", "limits"] {
+    for key in ["rehearsal", "description", "limits", "schedule"] {
         if let Some(value) = value.get(key) {
             text.push_str(&format!("{key}: {}\n", flow(value)));
         }
@@ -94,6 +94,7 @@ fn says(key: &str, value: &Value, limits: bool) -> bool {
         Value::String(text) => !text.is_empty() || key == "rehearsal",
         // `limits` is written out: what it says is what may be hit.
         Value::Number(number) => limits || number.as_u64() != Some(0) || !key.ends_with("Seconds"),
-        Value::Bool(_) | Value::Array(_) => true,
+        Value::Bool(truth) => *truth || key != "schedule",
+        Value::Array(_) => true,
     }
 }

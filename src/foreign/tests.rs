@@ -214,7 +214,7 @@ fn the_environment_is_what_the_caller_passes() {
 }
 
 /// Values that are put where another was.
-fn anything() -> impl Strategy<Value = Value> {
+pub(super) fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -236,7 +236,7 @@ fn anything() -> impl Strategy<Value = Value> {
 }
 
 /// The path of every value in a file.
-fn places(value: &Value, path: &str, found: &mut Vec<String>) {
+pub(super) fn places(value: &Value, path: &str, found: &mut Vec<String>) {
     found.push(path.to_owned());
     match value {
         Value::Object(map) => map

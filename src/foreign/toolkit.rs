@@ -25,11 +25,11 @@ pub fn experiment(file: &Value, around: &Surroundings, out: &mut Out) -> (String
     fields.note_given("runtime", "mettle reverts each fault at its end, and always", out);
     fields.refuse_given("controls", "mettle calls nothing around its faults: take them out", out);
     let checks =
-        "mettle's checks are in expect of an experiment; a rehearsal judges whether a fault bit and is gone";
+        "a rehearsal judges whether a fault bit and is gone: `mettle run FILE` plays the whole experiment";
     fields.refuse_given("steady-state-hypothesis", checks, out);
     fields.refuse_given(
         "rollbacks",
-        "mettle reverts each fault by itself, and fails when it cannot: take them out",
+        "a rehearsal reverts each fault by itself: `mettle run FILE` plays the whole experiment, and these, too",
         out,
     );
     let names = Names::read(&mut fields, around, out);
@@ -49,14 +49,14 @@ pub fn experiment(file: &Value, around: &Surroundings, out: &mut Out) -> (String
 fn activity(value: &Value, path: &str, names: &Names, around: &Surroundings, out: &mut Out) {
     let kind = value.get("type").and_then(Value::as_str);
     if kind == Some("probe") {
-        let why = "a probe is not translated: mettle's checks are in expect of an experiment";
+        let why = "a probe is no fault: `mettle run FILE` plays it";
         return out.note(path, why);
     }
     let before = out.refused.len();
     let value = names.fill(value, path, out);
     let Some(mut fields) = Fields::of(&value, path, out) else { return };
     if fields.get("ref").is_some() {
-        return out.refuse(fields.at("ref"), "mettle follows no reference: write the activity out");
+        return out.refuse(fields.at("ref"), "a rehearsal follows no reference: `mettle run FILE` does");
     }
     if fields.text("type", out) != Some("action") {
         return out.refuse(fields.at("type"), "must be action or probe");
@@ -64,8 +64,7 @@ fn activity(value: &Value, path: &str, names: &Names, around: &Surroundings, out
     // A name for people.
     fields.text("name", out);
     if fields.flag("background", out) {
-        let why =
-            "a rehearsal takes one fault after another: take it out, or write an experiment with atSeconds";
+        let why = "a rehearsal takes one fault after another: `mettle run FILE` plays activities beside one another";
         out.refuse(fields.at("background"), why);
     }
     fields.refuse_given("controls", "mettle calls nothing around its faults: take them out", out);
@@ -87,8 +86,9 @@ fn action(mut provider: Fields, around: &Surroundings, out: &mut Out) -> Option<
     match provider.text("type", out) {
         Some("python") => {}
         Some(kind @ ("http" | "process")) => {
-            let why =
-                format!("{kind}: mettle calls and runs nothing of yours; a fault of its catalogue may do it");
+            let why = format!(
+                "{kind}: a rehearsal calls and runs nothing of yours: `mettle run FILE` does, when it may"
+            );
             out.refuse(at, why);
             return None;
         }

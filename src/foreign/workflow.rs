@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::Out;
 use super::chaos::{KINDS, is_translated, no_such, one};
 use super::fields::Fields;
 use super::quantity::SECONDS;
 use super::selector::Scope;
+use super::{Out, Remark};
 
 /// Steps of a workflow, each time that it comes: lists of lists of lists grow fast.
 const STEPS_MAX: usize = 1000;
@@ -45,7 +45,9 @@ pub fn workflow(spec: &Value, path: &str, scope: &Scope, out: &mut Out) {
         }
     }
     if let Some(entry) = entry {
+        let begin = out.at_seconds;
         walk.step(entry, &fields.at("entry"), &mut Vec::new(), out);
+        out.at_seconds = begin;
     }
     for (name, (path, _)) in &walk.templates {
         if !walk.reached.contains(name) {
@@ -66,8 +68,9 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// `at` is where the template is named, `above` the lists that it is in.
-    fn step(&mut self, name: &'a str, at: &str, above: &mut Vec<&'a str>, out: &mut Out) {
+    /// `at` is where the template is named, `above` the lists that it is in. Gives how long it takes, where the file
+    /// says so; it begins at `out.at_seconds`.
+    fn step(&mut self, name: &'a str, at: &str, above: &mut Vec<&'a str>, out: &mut Out) -> Option<u32> {
         self.steps += 1;
         if self.steps > STEPS_MAX || above.len() > DEPTH_MAX {
             // Once is enough.
@@ -78,23 +81,26 @@ impl<'a> Walk<'a> {
                 );
             }
             self.steps = STEPS_MAX + 1;
-            return;
+            return None;
         }
         if above.contains(&name) {
-            return out.refuse(at, format!("{name} leads to itself"));
+            out.refuse(at, format!("{name} leads to itself"));
+            return None;
         }
         let Some((path, value)) = self.templates.get(name).cloned() else {
-            return out.refuse(at, format!("there is no template {name:?}"));
+            out.refuse(at, format!("there is no template {name:?}"));
+            return None;
         };
         self.reached.insert(name);
         if self.refused.contains(name) {
-            return;
+            return None;
         }
         let before = out.refused.len();
-        self.template(name, value, &path, above, out);
+        let seconds = self.template(name, value, &path, above, out);
         if out.refused.len() > before {
             self.refused.insert(name);
         }
+        seconds
     }
 
     fn template(
@@ -104,23 +110,24 @@ impl<'a> Walk<'a> {
         path: &str,
         above: &mut Vec<&'a str>,
         out: &mut Out,
-    ) {
-        let Some(mut fields) = Fields::of(value, path, out) else { return };
+    ) -> Option<u32> {
+        let mut fields = Fields::of(value, path, out)?;
         fields.get("name");
         let deadline = fields.duration("deadline", SECONDS, out);
         let kind = fields.text("templateType", out).unwrap_or_default();
         let why = match kind {
-            "Serial" => {
-                fields.note_given(
-                    "deadline",
-                    "mettle does not cut a list short: each fault has its own time",
-                    out,
-                );
-                self.children(&mut fields, name, above, out);
-                return fields.finish(out);
+            "Serial" | "Parallel" => {
+                let at = fields.at("deadline");
+                let before = out.refused.len();
+                let seconds = self.children(&mut fields, name, kind == "Parallel", above, out);
+                fields.finish(out);
+                bounded(at, seconds, deadline, out.refused.len() == before, out);
+                return seconds;
             }
-            "Suspend" | "StatusCheck" => return pause(kind, fields, out),
-            "Parallel" => "a rehearsal takes one fault after another: use Serial".to_owned(),
+            "Suspend" | "StatusCheck" => {
+                pause(kind, fields, out);
+                return deadline;
+            }
             "Task" => "mettle runs no container of yours: take it out".to_owned(),
             "Schedule" => {
                 let at = fields.at("schedule");
@@ -128,31 +135,73 @@ impl<'a> Walk<'a> {
                     Some(spec) => schedule(spec, &at, deadline, self.scope, out),
                     None => out.refuse(at, "is missing"),
                 }
-                return fields.finish(out);
+                fields.finish(out);
+                return deadline;
             }
             kind if is_translated(kind) => {
                 embedded(kind, &mut fields, deadline, self.scope, out);
-                return fields.finish(out);
+                fields.finish(out);
+                return deadline;
             }
             kind => no_such(kind),
         };
         out.refuse(fields.at("templateType"), why);
+        None
     }
 
-    fn children(&mut self, fields: &mut Fields<'a>, name: &'a str, above: &mut Vec<&'a str>, out: &mut Out) {
+    /// One after another, or all at the same time. Gives how long all of them take.
+    fn children(
+        &mut self,
+        fields: &mut Fields<'a>,
+        name: &'a str,
+        together: bool,
+        above: &mut Vec<&'a str>,
+        out: &mut Out,
+    ) -> Option<u32> {
         let path = fields.at("children");
         let Some(Value::Array(children)) = fields.get("children") else {
-            return out.refuse(path, "must be a list of names");
+            out.refuse(path, "must be a list of names");
+            return None;
         };
+        out.overlaps |= together && children.len() > 1;
+        let (begin, mut whole) = (out.at_seconds, Some(0_u32));
         above.push(name);
         for (i, child) in children.iter().enumerate() {
             let at = format!("{path}[{i}]");
-            match child.as_str() {
-                Some(child) => self.step(child, &at, above, out),
-                None => out.refuse(at, "must be text"),
+            let Some(child) = child.as_str() else {
+                out.refuse(at, "must be text");
+                continue;
+            };
+            let before = out.refused.len();
+            let seconds = self.step(child, &at, above, out);
+            if together {
+                whole = whole.zip(seconds).map(|(whole, seconds)| whole.max(seconds));
+                continue;
             }
+            let said = out.refused.len() > before || self.refused.contains(child);
+            if seconds.is_none() && !said && i + 1 < children.len() {
+                let why =
+                    format!("{child} has no deadline, so when the next one begins is not said: give it one");
+                out.apart.push(Remark { path: at, why });
+            }
+            whole = whole.zip(seconds).and_then(|(whole, seconds)| whole.checked_add(seconds));
+            out.at_seconds = out.at_seconds.saturating_add(seconds.unwrap_or(0));
         }
         above.pop();
+        out.at_seconds = begin;
+        whole
+    }
+}
+
+/// A list that is cut short is another list. Where one fault comes after another, each has its own time.
+fn bounded(at: String, seconds: Option<u32>, deadline: Option<u32>, whole: bool, out: &mut Out) {
+    let Some(deadline) = deadline else { return };
+    let why = "mettle does not cut a list short: each fault has its own time".to_owned();
+    out.once.push(Remark { path: at.clone(), why });
+    // Of a list that is not translated it was said why.
+    if whole && seconds.is_none_or(|seconds| seconds > deadline) {
+        let why = "would cut its children short: mettle holds each for its whole time".to_owned();
+        out.apart.push(Remark { path: at, why });
     }
 }
 
@@ -164,7 +213,8 @@ fn pause(kind: &str, mut fields: Fields, out: &mut Out) {
             .refuse(path, "StatusCheck is not translated: mettle's checks are in expect of an experiment");
     }
     if fields.get("deadline").is_some() {
-        out.note(path, "mettle waits until the stack is whole between two faults, not for a time");
+        let why = "mettle waits until the stack is whole between two faults, not for a time".to_owned();
+        out.once.push(Remark { path, why });
     } else {
         out.refuse(path, format!("{kind} without a deadline has no end: take it out"));
     }

@@ -7,6 +7,7 @@ mod experiment;
 mod fault_kind;
 mod fault_spec;
 mod file;
+mod hidden;
 mod ids;
 mod limits;
 mod object;
@@ -14,13 +15,16 @@ mod object_ref;
 mod operation;
 mod parameters;
 mod plan;
+mod question;
 mod rehearsal;
 mod report;
 mod samples;
 mod scenario;
+mod script;
 mod snapshot;
 mod stop_when;
 mod timeline;
+mod tolerance;
 mod verdict;
 
 pub use change::{Change, Command, ControlPlanePart, Look, NodeHow, PodRef, Undo};
@@ -30,6 +34,7 @@ pub use experiment::{CheckKind, CheckSpec, Experiment, LoadSpec, PhaseSeconds, S
 pub use fault_kind::{FaultKind, On, Shape};
 pub use fault_spec::{FaultSpec, Repeat, TargetSpec};
 pub use file::{FileError, Problem, parse_yaml, read_text, read_yaml};
+pub use hidden::Hidden;
 pub use ids::{OpId, RunId, Seed};
 pub use limits::{Limits, PROTECTED_NAMESPACES, STACK_NAMESPACE};
 pub use object::{Edit, OnConflict, Restored, TOUCHED_LABEL, UNDO_ANNOTATION, edit, forget, restore};
@@ -37,6 +42,7 @@ pub use object_ref::ObjectRef;
 pub use operation::{ErrorClass, Operation, OperationOutcome};
 pub use parameters::{Direction, Parameters};
 pub use plan::{Plan, PlannedChange, PlannedFault, Target};
+pub use question::{Answered, Facts, Judging, NodeFact, PodFact, Question, Reading, WorkloadFact};
 pub use rehearsal::{Rehearsal, RehearsalRow};
 pub use report::{
     ExperimentReport, FaultReport, LedgerTotals, RecoveryPhases, Report, WindowReport,
@@ -44,10 +50,12 @@ pub use report::{
 };
 pub use samples::{GENERATOR_LIMITED_SHARE_MAX, Latencies, Quantile, Samples, Tally, in_limited_second};
 pub use scenario::{Journey, Method, Poll, Scenario, Step, Think};
+pub use script::{Activity, Deed, HttpCall, Probe, ProcessCall, Script};
 pub use snapshot::{
     Component, Leadership, NodeInfo, ObjectInfo, PodInfo, Role, RoleFact, ServiceInfo, Snapshot, Store,
     WorkloadInfo,
 };
 pub use stop_when::{StopCondition, StopKind};
 pub use timeline::{FaultRecord, Timeline, Window, Windows};
+pub use tolerance::{Tolerance, Within, Wrong};
 pub use verdict::{Finding, RunOutcome, Verdict};

@@ -14,7 +14,7 @@ pub struct Rehearsal {
     pub rehearsal: String,
     #[serde(default)]
     pub description: String,
-    /// For each fault by itself.
+    /// For each fault by itself; of a schedule, for all of them together.
     #[serde(default)]
     pub limits: Limits,
     /// Traffic meanwhile, as a path relative to this file: faults that need some to be seen.
@@ -22,6 +22,10 @@ pub struct Rehearsal {
     pub scenario: Option<PathBuf>,
     #[serde(default)]
     pub load: LoadSpec,
+    /// The faults are one schedule: each comes at its `atSeconds` and is held for its whole `holdSeconds`, beside
+    /// the others. Otherwise one comes after another.
+    #[serde(default)]
+    pub schedule: bool,
     pub faults: Vec<FaultSpec>,
 }
 
@@ -50,9 +54,12 @@ impl Rehearsal {
             return Some(("limits.deadlineSeconds".to_owned(), message.to_owned()));
         }
         self.faults.iter().enumerate().find_map(|(i, fault)| {
-            if fault.repeat.is_some() || fault.at_seconds > 0 {
-                let message = "a rehearsal takes one fault after another: neither atSeconds nor repeat";
-                return Some((format!("faults[{i}]"), message.to_owned()));
+            if fault.repeat.is_some() {
+                return Some((format!("faults[{i}].repeat"), "a rehearsal takes each fault once".to_owned()));
+            }
+            if fault.at_seconds > 0 && !self.schedule {
+                let message = "takes schedule: true; without it one fault comes after another";
+                return Some((format!("faults[{i}].atSeconds"), message.to_owned()));
             }
             fault.problem().map(|(field, message)| (format!("faults[{i}].{field}"), message))
         })

@@ -27,6 +27,22 @@ pub fn experiment(
     timeline: &Timeline,
     judged: Judged,
 ) -> ExperimentReport {
+    named(&experiment.name, experiment.proves.clone(), seed, timeline, judged)
+}
+
+/// The report of an experiment of another tool: it proves no claim of ours.
+#[must_use]
+pub fn script(name: &str, seed: Seed, timeline: &Timeline, judged: Judged) -> ExperimentReport {
+    named(name, Vec::new(), seed, timeline, judged)
+}
+
+fn named(
+    name: &str,
+    proves: Vec<String>,
+    seed: Seed,
+    timeline: &Timeline,
+    judged: Judged,
+) -> ExperimentReport {
     let Judged { mut findings, phases, outcome, residue } = judged;
     match &outcome {
         RunOutcome::Completed => {}
@@ -43,8 +59,8 @@ pub fn experiment(
     }
     let window = |window: Window| window_report(&timeline.samples(window));
     ExperimentReport {
-        name: experiment.name.clone(),
-        proves: experiment.proves.clone(),
+        name: name.to_owned(),
+        proves,
         verdict: Verdict::worst(findings.iter().map(|finding| finding.verdict)),
         outcome: scrub_outcome(outcome),
         seed,

@@ -10,7 +10,7 @@ mod table;
 #[cfg(test)]
 mod sample;
 
-pub use build::{Judged, experiment, run};
+pub use build::{Judged, experiment, run, script};
 pub use json::{FILE_NAME, ReportError, read, schema, to_text, write};
 pub use junit::{to_xml, write as write_junit};
 pub use standing::{Inventory, Standing, standings};

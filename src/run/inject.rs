@@ -1,5 +1,6 @@
 //! From a fault's specification to a change that happened: resolve, guard, write ahead, apply.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -8,7 +9,10 @@ use thiserror::Error;
 
 use super::{Entry, Journal, JournalError, Recorder, World, WorldError};
 use crate::fault::{self, PlanError};
-use crate::model::{Change, Experiment, Fact, FaultSpec, Plan, PlannedFault, RunId, Seed, Snapshot};
+use crate::model::{
+    Change, Experiment, Fact, FaultSpec, PhaseSeconds, Plan, PlannedFault, Rehearsal, RunId, Script, Seed,
+    Snapshot,
+};
 
 /// One API call, or one node killed, takes at most this long.
 const APPLY_DEADLINE: Duration = Duration::from_secs(45);
@@ -45,6 +49,86 @@ pub fn resolve(
         limits: experiment.limits.clone(),
         faults,
     })
+}
+
+/// The same for a script: its faults may all be held at the same time.
+///
+/// # Errors
+/// When a selector matches too little, or the plan goes beyond its limits.
+pub fn resolve_script(
+    script: &Script,
+    name: &str,
+    run: &RunId,
+    seed: Seed,
+    snapshot: &Snapshot,
+) -> Result<Plan, PlanError> {
+    let mut faults = Vec::new();
+    for (index, spec) in script.faults().enumerate() {
+        faults.push(resolve_of_script(name, run, seed, (index, spec), snapshot)?);
+    }
+    fault::guard(&faults, &script.limits, snapshot)?;
+    Ok(Plan { run: run.clone(), seed, experiment: name.to_owned(), limits: script.limits.clone(), faults })
+}
+
+pub(super) fn resolve_of_script(
+    name: &str,
+    run: &RunId,
+    seed: Seed,
+    (index, spec): (usize, &FaultSpec),
+    snapshot: &Snapshot,
+) -> Result<PlannedFault, PlanError> {
+    resolve_fault(run, seed.derive(&format!("target/{name}/{index}")), spec, snapshot, index)
+}
+
+/// The same for a rehearsal, in its first round: each fault by itself, unless they are one schedule.
+///
+/// # Errors
+/// When a selector matches too little, or a fault goes beyond the limits.
+pub fn resolve_rehearsal(
+    rehearsal: &Rehearsal,
+    run: &RunId,
+    seed: Seed,
+    snapshot: &Snapshot,
+) -> Result<Plan, PlanError> {
+    let seed_of_round = seed.derive("round/0");
+    if rehearsal.schedule {
+        let plan = resolve(&as_experiment(rehearsal), run, seed_of_round, snapshot)?;
+        return Ok(Plan { seed, experiment: rehearsal.rehearsal.clone(), ..plan });
+    }
+    let mut faults = Vec::with_capacity(rehearsal.faults.len());
+    for (index, spec) in rehearsal.faults.iter().enumerate() {
+        let fault = resolve_of_rehearsal(run, seed_of_round, spec, snapshot, index)?;
+        fault::guard(std::slice::from_ref(&fault), &rehearsal.limits, snapshot)?;
+        faults.push(fault);
+    }
+    let (limits, experiment) = (rehearsal.limits.clone(), rehearsal.rehearsal.clone());
+    Ok(Plan { run: run.clone(), seed, experiment, limits, faults })
+}
+
+/// A rehearsal that is a schedule, as the fault window of an experiment.
+pub(super) fn as_experiment(rehearsal: &Rehearsal) -> Experiment {
+    Experiment {
+        name: "rehearsal".to_owned(),
+        description: String::new(),
+        scenario: PathBuf::new(),
+        proves: Vec::new(),
+        load: rehearsal.load,
+        phases: PhaseSeconds { fault: 1, ..PhaseSeconds::default() },
+        faults: rehearsal.faults.clone(),
+        expect: Vec::new(),
+        limits: rehearsal.limits.clone(),
+    }
+}
+
+/// `seed` is that of the round.
+pub(super) fn resolve_of_rehearsal(
+    run: &RunId,
+    seed: Seed,
+    spec: &FaultSpec,
+    snapshot: &Snapshot,
+    index: usize,
+) -> Result<PlannedFault, PlanError> {
+    resolve_fault(run, seed.derive(&format!("rehearsal/{index}")), spec, snapshot, index)
 }
 
 /// Each fault has a generator of its own, so that its draw does not depend on the faults before it.

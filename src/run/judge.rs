@@ -42,7 +42,7 @@ fn as_gate(mut gate: Finding) -> Finding {
     gate
 }
 
-fn record_of(injected: &Injected, events: &[Event]) -> FaultRecord {
+pub(super) fn record_of(injected: &Injected, events: &[Event]) -> FaultRecord {
     let Injected { fault, injected_ms, reverted_ms, .. } = injected;
     let from = events.partition_point(|event| event.at_ms < *injected_ms);
     let mut evidence = Vec::new();

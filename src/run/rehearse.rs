@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::inject::{InjectError, inject, resolve_fault};
+use super::inject::{InjectError, inject, resolve_of_rehearsal};
 use super::{Entry, Hook, Journal, Recorder, RunClock, Stop, World, revert_all, stack_restored};
 use crate::fault;
 use crate::model::{FaultSpec, Limits, OnConflict, PlannedFault, RehearsalRow, RunId, Seed, Verdict};
@@ -17,9 +17,9 @@ use crate::model::{FaultSpec, Limits, OnConflict, PlannedFault, RehearsalRow, Ru
 const REST_DEADLINE: Duration = Duration::from_secs(150);
 const REST_STABLE: Duration = Duration::from_secs(3);
 /// Beyond the time that a fault is held: a kubelet that notices, an image that is tried.
-const EVIDENCE_SLACK: Duration = Duration::from_secs(45);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-const RESIDUE_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const EVIDENCE_SLACK: Duration = Duration::from_secs(45);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
+pub(super) const RESIDUE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What all faults of a rehearsal have in common.
 pub struct Rehearsing<'a, W: World> {
@@ -54,7 +54,7 @@ impl<W: World> Rehearsing<'_, W> {
         row
     }
 
-    async fn prepared(&self, index: usize, recorder: &Recorder) -> Result<Journal, String> {
+    pub(super) async fn prepared(&self, index: usize, recorder: &Recorder) -> Result<Journal, String> {
         self.rest(recorder).await?;
         self.open(&self.journals.join(format!("{}-{index}.jsonl", self.run))).await
     }
@@ -128,9 +128,8 @@ impl<W: World> Rehearsing<'_, W> {
         row: &mut RehearsalRow,
     ) -> Result<(), String> {
         let snapshot = self.world.snapshot().await.map_err(|error| error.chain())?;
-        let seed = self.seed.derive(&format!("rehearsal/{index}"));
-        let planned =
-            resolve_fault(self.run, seed, spec, &snapshot, index).map_err(|error| error.to_string())?;
+        let planned = resolve_of_rehearsal(self.run, self.seed, spec, &snapshot, index);
+        let planned = planned.map_err(|error| error.to_string())?;
         row.targets = planned.changes.iter().map(|change| change.target.object.clone()).collect();
         fault::guard(std::slice::from_ref(&planned), &self.limits, &snapshot)
             .map_err(|error| error.to_string())?;

@@ -75,6 +75,11 @@ impl Stop {
         }
     }
 
+    /// Resolves with the first reason to stop.
+    pub async fn requested(&self) {
+        self.first.cancelled().await;
+    }
+
     /// Resolves with the second signal: the person no longer wants to wait. The journal keeps what is left.
     pub async fn second(&self) {
         self.second.cancelled().await;

@@ -10,7 +10,7 @@ use super::experiment::Context;
 use super::inject::{inject, resolve_one};
 use super::revert::{Undo, settle, undo};
 use super::stop::Stopped;
-use super::{InjectError, Journal, Load, Recorder, Stop, World, open_changes};
+use super::{InjectError, Journal, Load, Recorder, Rehearsing, Stop, World, open_changes};
 use crate::fault;
 use crate::model::{Experiment, Fact, OnConflict, PlannedFault, RunId, Seed};
 
@@ -21,7 +21,7 @@ pub(super) struct Injected {
     pub injected_ms: u64,
     pub reverted_ms: Option<u64>,
     /// Its changes in the journal.
-    sequences: Vec<u64>,
+    pub sequences: Vec<u64>,
 }
 
 /// What was injected so far. Shared with the caller, so that it is known after a panic too.
@@ -112,6 +112,27 @@ impl<W: World> FaultWindow<W> {
             seed: context.seed,
             stop: context.stop.clone(),
             recorder: context.recorder.clone(),
+            journal,
+            injected,
+            releasing: JoinSet::new(),
+        }
+    }
+
+    /// That of a rehearsal whose faults are one schedule.
+    pub fn of_rehearsal(
+        rehearsing: &Rehearsing<'_, W>,
+        experiment: Experiment,
+        recorder: &Recorder,
+        journal: Journal,
+        injected: Injections,
+    ) -> Self {
+        Self {
+            world: rehearsing.world.clone(),
+            experiment,
+            run: rehearsing.run.clone(),
+            seed: rehearsing.seed,
+            stop: rehearsing.stop.clone(),
+            recorder: recorder.clone(),
             journal,
             injected,
             releasing: JoinSet::new(),

@@ -92,6 +92,13 @@ fn a_file_of_theirs_is_rehearsed() {
 fn the_rights_of_a_file_of_theirs() {
     let answer = kill("one", "one").run("rbac theirs.yaml");
     assert!(answer.starts_with("exit 0\n") && answer.contains("\"delete\""), "{answer}");
+    // Of a whole experiment those of its faults.
+    let whole = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/foreign/scripts/kill-a-pod.json"
+    ));
+    let answer = Case::new().file("whole.json", whole.expect("it is there")).run("rbac whole.json");
+    assert!(answer.starts_with("exit 0\n") && answer.contains("\"delete\""), "{answer}");
     let answer = kill("mode: one", "mode: all").run("rbac theirs.yaml");
     assert!(answer.starts_with("exit 2\n") && !answer.contains("\"delete\""), "{answer}");
 }
