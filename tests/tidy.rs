@@ -308,7 +308,12 @@ fn every_field_is_documented() {
     for (page, sources) in [
         (
             "docs/experiments.md",
-            &["src/model/experiment.rs", "src/model/fault_spec.rs", "src/model/parameters.rs"] as &[&str],
+            &[
+                "src/model/experiment.rs",
+                "src/model/check_spec.rs",
+                "src/model/fault_spec.rs",
+                "src/model/parameters.rs",
+            ] as &[&str],
         ),
         ("docs/scenarios.md", &["src/model/scenario.rs"]),
         ("docs/report.md", &["src/model/report.rs"]),

@@ -29,7 +29,7 @@ fn any_spec() -> impl Strategy<Value = CheckSpec> {
             store: some.then_some(store),
             max: Some(max),
             component,
-            ..CheckSpec::of(check)
+            ..CheckSpec::new(check)
         },
     )
 }
@@ -121,7 +121,7 @@ proptest! {
 
     #[test]
     fn probes_that_see_nothing_never_restore_replicas(keep in 0..40_000_u64) {
-        let spec = CheckSpec { max_seconds: Some(60.0), ..CheckSpec::of(CheckKind::ReplicasRestored) };
+        let spec = CheckSpec { max_seconds: Some(60.0), ..CheckSpec::new(CheckKind::ReplicasRestored) };
         let mut timeline = Build::steady().timeline();
         timeline.events.retain(|event| {
             let observed = matches!(&event.fact, Fact::Observed(o) if !matches!(o, Observation::Heartbeat { .. }));

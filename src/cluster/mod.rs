@@ -17,6 +17,7 @@ pub use agent::AGENT_PREFIX;
 pub use apply::{Applied, Applier};
 pub use cache::PodCache;
 pub use client::{ClusterError, connect};
+pub use command::run as run_command;
 pub use door::Door;
 pub use power::{Answer, Power};
 pub use read::{NAME_LABEL, deployment_info, node_info, pod_info, set_info, snapshot};

@@ -16,7 +16,7 @@ use super::{
 use crate::check;
 use crate::model::{
     Experiment, ExperimentReport, Fact, FaultSpec, Finding, Operation, Phase, RunId, RunOutcome, Scenario,
-    Seed, Timeline, Verdict, Window, Windows,
+    Seed, Timeline, Verdict, Watch, Window, Windows,
 };
 
 const TICK: Duration = Duration::from_millis(250);
@@ -63,7 +63,8 @@ pub async fn run_experiment<W: World, L: Load>(context: Context<'_, W, L>) -> Ex
     let end_probes = CancellationToken::new();
     let probes = tokio::spawn({
         let (world, recorder, end) = (context.world.clone(), context.recorder.clone(), end_probes.clone());
-        async move { world.observe(recorder, end).await }
+        let watch = Watch::of(&context.experiment.expect);
+        async move { world.observe(watch, recorder, end).await }
     });
     let ended = with_load(&context).await;
     end_probes.cancel();

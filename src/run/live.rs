@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -10,7 +12,7 @@ use super::{Recorder, Undone, World, WorldError};
 use crate::cluster::{self, Applied, Applier, ClusterError, Dialer, PodAddress, PodCache};
 use crate::component::{self, Credentials, Members};
 use crate::ledger::Found;
-use crate::model::{Change, Component, Observation, RunId, Snapshot, Store, Undo};
+use crate::model::{Change, Component, Observation, RunId, Snapshot, Store, Undo, Watch};
 use crate::probe::{self, Sink, Source};
 
 /// One member's answer, at a snapshot and at a probe's look.
@@ -36,6 +38,41 @@ impl LiveWorld {
         credentials: Credentials,
     ) -> Self {
         Self { client, namespace, dialer, applier, credentials }
+    }
+
+    /// What only some runs are judged by.
+    async fn observe_more(
+        &self,
+        watch: Watch,
+        cache: &PodCache,
+        recorder: &Recorder,
+        end: &CancellationToken,
+    ) {
+        let (dialer, sink) = (|| self.dialer.clone(), || recorder.clone());
+        let mut probes: Vec<BoxFuture<'_, ()>> = Vec::new();
+        if !watch.alerts.is_empty() {
+            let alerts = probe::observe_alerts(watch.alerts, cache.clone(), dialer(), sink(), end.clone());
+            probes.push(alerts.boxed());
+        }
+        for component in watch.breakers {
+            let (client, namespace) = (self.client.clone(), self.namespace.clone());
+            let breakers = probe::observe_breakers(
+                component,
+                client,
+                namespace,
+                cache.clone(),
+                dialer(),
+                sink(),
+                end.clone(),
+            );
+            probes.push(breakers.boxed());
+        }
+        if watch.refusals {
+            let client = self.client.clone();
+            let refusals = probe::observe_refusals(client, cache.clone(), dialer(), sink(), end.clone());
+            probes.push(refusals.boxed());
+        }
+        futures::future::join_all(probes).await;
     }
 
     async fn members_of(&self, component: Component, pods: &[PodAddress]) -> Option<Members> {
@@ -92,7 +129,7 @@ impl World for LiveWorld {
         self.applier.residue(&self.namespace).await.map_err(failed("failed to look for residue"))
     }
 
-    async fn observe(&self, recorder: Recorder, end: CancellationToken) {
+    async fn observe(&self, watch: Watch, recorder: Recorder, end: CancellationToken) {
         let cache = PodCache::start(self.client.clone(), &self.namespace, end.clone());
         let source = |component| ComponentSource {
             component,
@@ -106,6 +143,7 @@ impl World for LiveWorld {
             probe::observe_api(self.client.clone(), self.namespace.clone(), recorder.clone(), end.clone()),
             probe::observe_members(source(Component::Postgres), recorder.clone(), end.clone()),
             probe::observe_members(source(Component::Redis), recorder.clone(), end.clone()),
+            self.observe_more(watch, &cache, &recorder, &end),
         );
     }
 

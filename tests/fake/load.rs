@@ -126,6 +126,7 @@ fn request(state: &mut State, number: u64, run: &RunId, now_ms: u64) -> Operatio
         outcome,
         error,
         status: None,
+        degraded: false,
     }
 }
 
