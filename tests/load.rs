@@ -1,8 +1,8 @@
 //! The real load child against a server that misbehaves.
 
-#[path = "load/degraded.rs"]
-mod degraded;
 mod load_support;
+#[path = "load/marks_and_steps.rs"]
+mod marks_and_steps;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;

@@ -167,7 +167,7 @@ fn experiment() -> impl Strategy<Value = Experiment> {
                 description,
                 scenario: "../scenarios/platform-api.yaml".into(),
                 proves,
-                load: LoadSpec { users, lanes, requests_min },
+                load: LoadSpec { users, lanes, requests_min, step: None },
                 phases: PhaseSeconds::default(),
                 faults,
                 expect,

@@ -21,6 +21,7 @@ mod recovery_time;
 mod redundancy;
 mod replicas_restored;
 mod route;
+mod scales;
 mod stays_closed;
 mod text;
 mod writes;
@@ -51,6 +52,7 @@ pub fn judge(spec: &CheckSpec, load: &LoadSpec, timeline: &Timeline) -> Finding 
         CheckKind::Degraded => degraded::judge(spec, timeline),
         CheckKind::Amplification => amplification::judge(spec, timeline),
         CheckKind::StaysClosed => stays_closed::judge(spec, timeline),
+        CheckKind::Scales => scales::judge(spec, timeline),
     }
 }
 
@@ -92,6 +94,9 @@ pub fn describe(kind: CheckKind) -> &'static str {
         }
         CheckKind::Amplification => {
             "calls of a component for each request of users, against the baseline (component, window, maxRatio)"
+        }
+        CheckKind::Scales => {
+            "an autoscaler adds replicas for the load's step and takes them away after it (component, outWithinSeconds, inWithinSeconds)"
         }
         CheckKind::StaysClosed => "what must be refused is refused before, during and after the fault",
     }

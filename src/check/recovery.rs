@@ -112,6 +112,11 @@ fn is_sign(observation: &Observation, hit: &Hit) -> bool {
         Observation::Endpoints { .. }
         | Observation::Member { .. }
         | Observation::Redundancy { .. }
+        | Observation::Alert { .. }
+        | Observation::Breaker { .. }
+        | Observation::BreakerRule { .. }
+        | Observation::Scale { .. }
+        | Observation::Refusal { .. }
         | Observation::Agent { .. }
         | Observation::Heartbeat { .. } => false,
     }

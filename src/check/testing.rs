@@ -234,6 +234,23 @@ impl Build {
         self.each(from_ms, to_ms, |operation| operation.degraded = true)
     }
 
+    pub(crate) fn stepped(self, up_ms: u64, down_ms: u64) -> Self {
+        self.event(up_ms, Fact::LoadStepped { users: 240, up: true })
+            .event(down_ms, Fact::LoadStepped { users: 120, up: false })
+    }
+
+    /// So many requests a second were wanted.
+    pub(crate) fn wanted(mut self, from_ms: u64, to_ms: u64, intended: u64) -> Self {
+        for event in &mut self.timeline.events {
+            if let Fact::Load(second) = &mut event.fact
+                && (from_ms..to_ms).contains(&second.at_ms)
+            {
+                second.intended = intended;
+            }
+        }
+        self
+    }
+
     pub(crate) fn limited(mut self, from_ms: u64, to_ms: u64) -> Self {
         for event in &mut self.timeline.events {
             if let Fact::Load(second) = &mut event.fact {

@@ -51,7 +51,9 @@ pub fn always() -> Vec<Right> {
 #[must_use]
 pub fn watching(watch: &Watch) -> Vec<Right> {
     let from_inside = right(false, "", "pods/exec", &["create", "get"]);
-    if watch.refusals { vec![from_inside] } else { Vec::new() }
+    let scalers = right(false, "autoscaling", "horizontalpodautoscalers", &["list"]);
+    let refusals = watch.refusals.then_some(from_inside);
+    refusals.into_iter().chain((!watch.scales.is_empty()).then_some(scalers)).collect()
 }
 
 /// What a fault and its undo need beyond that.

@@ -37,6 +37,7 @@ checks! {
     Degraded "degraded";
     Amplification "amplification";
     StaysClosed "stays-closed";
+    Scales "scales";
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -113,7 +114,8 @@ pub struct CheckSpec {
     #[serde(default)]
     pub max: Option<u64>,
     /// `replicas-restored`: which component; that of the fault's target when absent. `alert-fires`: only alerts with this
-    /// label `app`. `breaker`, `amplification`: whose callers are read.
+    /// label `app`. `breaker`, `amplification`, `scales`: whose callers, or whose
+    /// replicas, are read.
     #[serde(default)]
     pub component: Option<Component>,
     /// `alert-fires`: its name.
@@ -140,6 +142,15 @@ pub struct CheckSpec {
     /// `amplification`: bound as a multiple of the baseline's.
     #[serde(default)]
     pub max_ratio: Option<f64>,
+    /// `scales`: bound from the start of the load's step until more replicas are ready.
+    #[serde(default)]
+    pub out_within_seconds: Option<f64>,
+    /// `scales`: bound from the end of the load's step until no more are wanted than before it.
+    #[serde(default)]
+    pub in_within_seconds: Option<f64>,
+    /// `scales`: how often the wish may turn beyond once up and once down; 0 when absent.
+    #[serde(default)]
+    pub max_flaps: Option<u32>,
 }
 
 /// A field, whether it was given, which checks take it, and which of them need it.
@@ -169,19 +180,22 @@ impl CheckSpec {
             step: None,
             min_percent: None,
             max_ratio: None,
+            out_within_seconds: None,
+            in_within_seconds: None,
+            max_flaps: None,
         }
     }
 
-    fn fields(&self) -> [Field; 18] {
+    fn fields(&self) -> [Field; 21] {
         use CheckKind::{
             AlertFires, Amplification, Breaker, Degraded, DuplicatedWrites, ErrorRate, Latency, LostWrites,
-            RecoveryTime, ReplicasRestored,
+            RecoveryTime, ReplicasRestored, Scales,
         };
         const WINDOWED: &[CheckKind] = &[ErrorRate, Latency, Degraded, Amplification];
         const STORED: &[CheckKind] = &[LostWrites, DuplicatedWrites];
         const TIMED: &[CheckKind] = &[RecoveryTime, ReplicasRestored, AlertFires];
-        const OF_ONE: &[CheckKind] = &[ReplicasRestored, AlertFires, Breaker, Amplification];
-        const ONE: &[CheckKind] = &[Breaker, Amplification];
+        const OF_ONE: &[CheckKind] = &[ReplicasRestored, AlertFires, Breaker, Amplification, Scales];
+        const ONE: &[CheckKind] = &[Breaker, Amplification, Scales];
         [
             ("window", self.window.is_some(), WINDOWED, WINDOWED),
             ("maxPercent", self.max_percent.is_some(), &[ErrorRate], &[ErrorRate]),
@@ -201,6 +215,9 @@ impl CheckSpec {
             ("step", self.step.is_some(), &[Degraded, Amplification], &[Degraded]),
             ("minPercent", self.min_percent.is_some(), &[Degraded], &[Degraded]),
             ("maxRatio", self.max_ratio.is_some(), &[Amplification], &[Amplification]),
+            ("outWithinSeconds", self.out_within_seconds.is_some(), &[Scales], &[Scales]),
+            ("inWithinSeconds", self.in_within_seconds.is_some(), &[Scales], &[Scales]),
+            ("maxFlaps", self.max_flaps.is_some(), &[Scales], &[]),
         ]
     }
 
@@ -252,6 +269,8 @@ impl CheckSpec {
             ("opensWithinSeconds", self.opens_within_seconds),
             ("closesWithinSeconds", self.closes_within_seconds),
             ("maxRatio", self.max_ratio),
+            ("outWithinSeconds", self.out_within_seconds),
+            ("inWithinSeconds", self.in_within_seconds),
         ];
         positive
             .into_iter()
@@ -285,6 +304,7 @@ mod tests {
             "{check: degraded, step: decide, window: fault, minPercent: 1}",
             "{check: amplification, component: inference, window: fault, maxRatio: 1.5}",
             "{check: stays-closed, max: 1}",
+            "{check: scales, component: edge, outWithinSeconds: 60, inWithinSeconds: 120, maxFlaps: 1}",
         ];
         let said: Vec<String> = cases.iter().map(|yaml| format!("{yaml}\n  {}", problem(yaml))).collect();
         insta::assert_snapshot!(said.join("\n"));

@@ -158,6 +158,13 @@ pub enum Observation {
         component: Component,
         rule: BreakerRule,
     },
+    /// An autoscaler's wish, and how many replicas serve.
+    Scale {
+        component: Component,
+        desired: u32,
+        ready: u32,
+        maximum: u32,
+    },
     /// One try of what must be refused. Each is recorded, not only changes.
     Refusal {
         /// Who tries what.
@@ -182,17 +189,45 @@ pub enum Observation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Fact {
-    PhaseStarted { phase: Phase },
+    PhaseStarted {
+        phase: Phase,
+    },
     Load(LoadSecond),
     Observed(Observation),
-    FaultInjected { fault: usize, kind: String, target: Target },
-    FaultEffective { fault: usize, evidence: Vec<String> },
-    FaultReverted { fault: usize },
-    ChangeIntended { sequence: u64, text: String },
-    ChangeApplied { sequence: u64 },
-    ChangeReverted { sequence: u64, text: String },
-    Stop { reason: String },
-    Note { text: String },
+    FaultInjected {
+        fault: usize,
+        kind: String,
+        target: Target,
+    },
+    FaultEffective {
+        fault: usize,
+        evidence: Vec<String>,
+    },
+    FaultReverted {
+        fault: usize,
+    },
+    /// The load has so many users from now on.
+    LoadStepped {
+        users: u32,
+        up: bool,
+    },
+    ChangeIntended {
+        sequence: u64,
+        text: String,
+    },
+    ChangeApplied {
+        sequence: u64,
+    },
+    ChangeReverted {
+        sequence: u64,
+        text: String,
+    },
+    Stop {
+        reason: String,
+    },
+    Note {
+        text: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::fault_spec::one;
-use super::{CheckSpec, FaultSpec, FileError, Seed, read_yaml};
+use super::{CheckKind, CheckSpec, FaultSpec, FileError, Seed, read_yaml};
 
 /// How much a run may break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -90,6 +90,20 @@ pub struct LoadSpec {
     /// A window with fewer requests carries no judgement.
     #[serde(default = "floor_default")]
     pub requests_min: u64,
+    /// More users for a while: a disturbance like a fault, and one that changes nothing in the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<LoadStep>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoadStep {
+    /// So many in all while it is held.
+    pub users: u32,
+    /// After the start of the fault window.
+    #[serde(default)]
+    pub at_seconds: u32,
+    pub hold_seconds: u32,
 }
 
 fn users_default() -> u32 {
@@ -101,7 +115,7 @@ fn floor_default() -> u64 {
 
 impl Default for LoadSpec {
     fn default() -> Self {
-        Self { users: users_default(), lanes: None, requests_min: floor_default() }
+        Self { users: users_default(), lanes: None, requests_min: floor_default(), step: None }
     }
 }
 
@@ -121,6 +135,8 @@ pub struct Experiment {
     pub load: LoadSpec,
     #[serde(default)]
     pub phases: PhaseSeconds,
+    /// May be none when the load takes a step.
+    #[serde(default)]
     pub faults: Vec<FaultSpec>,
     pub expect: Vec<CheckSpec>,
     #[serde(default)]
@@ -192,7 +208,8 @@ impl Experiment {
         if !named || self.name.is_empty() || self.name.len() > 63 {
             return at("name", "must be 1 to 63 of a-z, 0-9 and '-'");
         }
-        if self.faults.is_empty() || self.faults.len() > FAULTS_MAX {
+        let disturbed = !self.faults.is_empty() || self.load.step.is_some();
+        if !disturbed || self.faults.len() > FAULTS_MAX {
             return at("faults", "must list 1 to 16 faults");
         }
         if self.expect.is_empty() || self.expect.len() > CHECKS_MAX {
@@ -206,6 +223,19 @@ impl Experiment {
         }
         if self.load.requests_min == 0 {
             return at("load.requestsMin", "must be at least 1: a window without requests proves nothing");
+        }
+        if let Some(step) = self.load.step {
+            if step.users <= self.load.users {
+                return at(
+                    "load.step.users",
+                    "must be more than load.users: it is how many there are in all",
+                );
+            }
+            if step.hold_seconds == 0 || step.hold_seconds.max(step.at_seconds) > SECONDS_MAX {
+                return at("load.step", "is held for 1 to 3600 s, and begins within 3600 s");
+            }
+        } else if self.expect.iter().any(|check| check.check == CheckKind::Scales) {
+            return at("load.step", "is needed by the check scales: it is what autoscalers answer");
         }
         let phases = [self.phases.warm, self.phases.baseline, self.phases.fault, self.phases.recovery_max];
         if phases.into_iter().any(|seconds| seconds > SECONDS_MAX) {

@@ -27,7 +27,7 @@ pub use change::{Change, Command, ControlPlanePart, Look, NodeHow, PodRef, Undo}
 pub use check_spec::{CheckKind, CheckSpec, TripsBy, WindowName};
 pub use claim::Claim;
 pub use event::{AlertState, BreakerCounts, BreakerRule, Event, Fact, LoadSecond, Observation, Phase};
-pub use experiment::{Experiment, Limits, LoadSpec, PhaseSeconds, Suite};
+pub use experiment::{Experiment, Limits, LoadSpec, LoadStep, PhaseSeconds, Suite};
 pub use fault_kind::{FaultKind, On, Shape};
 pub use fault_spec::{FaultSpec, Repeat, TargetSpec};
 pub use file::{FileError, Problem, parse_yaml, read_text, read_yaml};

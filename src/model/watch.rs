@@ -11,6 +11,8 @@ pub struct Watch {
     pub alerts: BTreeSet<String>,
     /// Whose callers' proxies are read.
     pub breakers: BTreeSet<Component>,
+    /// Whose autoscalers are read.
+    pub scales: BTreeSet<Component>,
     /// Whether what must be refused is tried.
     pub refusals: bool,
 }
@@ -23,6 +25,7 @@ impl Watch {
             match spec.check {
                 CheckKind::AlertFires => watch.alerts.extend(spec.alert.clone()),
                 CheckKind::Breaker | CheckKind::Amplification => watch.breakers.extend(spec.component),
+                CheckKind::Scales => watch.scales.extend(spec.component),
                 CheckKind::StaysClosed => watch.refusals = true,
                 _ => {}
             }

@@ -5,6 +5,7 @@ mod breakers;
 mod every;
 mod members;
 mod refusals;
+mod scales;
 #[cfg(test)]
 mod testing;
 mod watch;
@@ -13,6 +14,7 @@ pub use alerts::observe_alerts;
 pub use breakers::observe_breakers;
 pub use members::{Source, observe_members};
 pub use refusals::observe_refusals;
+pub use scales::observe_scales;
 pub use watch::observe_api;
 
 use crate::model::Observation;

@@ -125,7 +125,8 @@ impl Look<'_> {
             run_command(self.client, &command, COMMAND_DEADLINE),
             self.dialer.dial(&target, door.port, DEADLINE),
         );
-        let (stranger, friend) = words(&output.ok()?)?;
+        let output = output.ok()?;
+        let (stranger, friend) = words(&output)?;
         Some(Tried {
             what: format!("a connection of {} to {} port {}", door.from, door.to, door.port),
             refused: stranger == "closed",

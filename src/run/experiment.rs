@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::judge::judge;
+use super::step::with_step;
 use super::window::{FaultWindow, Injected, Injections, WindowError, window_seconds};
 use super::world::chain;
 use super::{
@@ -166,8 +167,12 @@ async fn faults_and_recovery<W: World, L: Load>(
     let mut outcome = baseline(context, load, &mut progress).await;
     let steady = progress.gate.as_ref().is_some_and(|gate| gate.verdict == Verdict::Pass);
     let journal = if outcome == RunOutcome::Completed && steady {
-        let (journal, ended) = fault_window(context, opened, &mut progress).await;
-        outcome = ended;
+        let window = fault_window(context, opened, &mut progress);
+        let ((journal, ended), stepped) = with_step(context, load, window).await;
+        outcome = match stepped {
+            Ok(()) => ended,
+            Err(error) => worse(ended, error.chain()),
+        };
         journal
     } else {
         Ok(opened)

@@ -67,6 +67,10 @@ impl LiveWorld {
             );
             probes.push(breakers.boxed());
         }
+        for component in watch.scales {
+            let (client, namespace) = (self.client.clone(), self.namespace.clone());
+            probes.push(probe::observe_scales(component, client, namespace, sink(), end.clone()).boxed());
+        }
         if watch.refusals {
             let client = self.client.clone();
             let refusals = probe::observe_refusals(client, cache.clone(), dialer(), sink(), end.clone());

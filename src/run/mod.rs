@@ -19,6 +19,7 @@ mod recorder;
 mod rehearse;
 mod revert;
 mod steady;
+mod step;
 mod stop;
 mod window;
 mod world;

@@ -12,10 +12,12 @@ pub fn all_restored(events: &[Event], since_ms: u64, now_ms: u64, stable_ms: u64
     stack_restored(events) && nothing_is_left(events) && load_clean(events, since_ms, now_ms, stable_ms)
 }
 
-/// No alert that began after the faults did is still about, and no caller leaves a host out.
+/// No alert that began after the faults did is still about, no caller leaves a host out, and no autoscaler wants more than
+/// it did before.
 fn nothing_is_left(events: &[Event]) -> bool {
     let mut alerts = BTreeSet::new();
     let mut ejecting = BTreeSet::new();
+    let mut scales: BTreeMap<Component, (u32, u32)> = BTreeMap::new();
     let mut in_fault = false;
     for event in events {
         match &event.fact {
@@ -28,6 +30,10 @@ fn nothing_is_left(events: &[Event]) -> bool {
                     alerts.insert(key);
                 }
             }
+            Fact::Observed(Observation::Scale { component, desired, .. }) => {
+                let scale = scales.entry(*component).or_insert((*desired, *desired));
+                *scale = if in_fault { (scale.0, *desired) } else { (*desired, *desired) };
+            }
             Fact::Observed(Observation::Breaker { component, caller, counts }) => {
                 if counts.ejected > 0 {
                     ejecting.insert((*component, caller));
@@ -38,7 +44,7 @@ fn nothing_is_left(events: &[Event]) -> bool {
             _ => {}
         }
     }
-    alerts.is_empty() && ejecting.is_empty()
+    alerts.is_empty() && ejecting.is_empty() && scales.values().all(|(before, now)| now <= before)
 }
 
 /// True when the last word of every probe is good.
@@ -118,9 +124,20 @@ mod tests {
         use AlertState::{Firing, Inactive};
         assert!(!nothing_is_left(&[fault.clone(), alert(Firing)]));
         assert!(nothing_is_left(&[fault.clone(), alert(Firing), alert(Inactive)]));
-        assert!(nothing_is_left(&[alert(Firing), fault]), "the faults did not raise it");
+        assert!(nothing_is_left(&[alert(Firing), fault.clone()]), "the faults did not raise it");
         assert!(!nothing_is_left(&[ejected(1)]));
         assert!(nothing_is_left(&[ejected(1), ejected(0)]));
+        let scale = |desired| Event {
+            at_ms: 2,
+            fact: Fact::Observed(Observation::Scale {
+                component: Component::Edge,
+                desired,
+                ready: 2,
+                maximum: 4,
+            }),
+        };
+        assert!(!nothing_is_left(&[scale(2), fault.clone(), scale(4)]));
+        assert!(nothing_is_left(&[scale(2), scale(3), fault.clone(), scale(4), scale(3)]));
     }
 
     #[test]

@@ -118,6 +118,8 @@ pub trait RunningLoad: Send + 'static {
     fn operations(&mut self) -> impl Future<Output = Result<Vec<Operation>, WorldError>> + Send;
     /// Why it is no longer running, if it is not.
     fn ended(&mut self) -> impl Future<Output = Option<String>> + Send;
+    /// Brings the step's further users in, or lets them go.
+    fn step(&mut self, up: bool) -> impl Future<Output = Result<(), WorldError>> + Send;
     /// Stops it within the deadline, by force if need be, and gives all its operations.
     fn stop(self, deadline: Duration) -> impl Future<Output = Result<Vec<Operation>, WorldError>> + Send;
 }

@@ -162,6 +162,7 @@ impl Run {
     pub fn new(base_url: &str, scenario: &str, users: u32) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let spec = ChildSpec {
+            step_users: None,
             scenario: parse_yaml(Path::new("test.yaml"), scenario).expect("test scenario"),
             base_url: base_url.to_owned(),
             tls: None,
