@@ -50,10 +50,7 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
         return inconclusive(spec, why);
     }
     let opened = story.opened(opens);
-    let closed = match opened.at_ms {
-        None => None,
-        Some(_) => Some(story.closed(timeline, closes)),
-    };
+    let closed = opened.at_ms.map(|_| story.closed(timeline, closes));
     let parts: Vec<(Verdict, String)> = [(opened.verdict, opened.text)].into_iter().chain(closed).collect();
     let verdict = Verdict::worst(parts.iter().map(|(verdict, _)| *verdict));
     let reason = parts.iter().filter(|(of, _)| *of == verdict).map(|(_, text)| text.as_str());
