@@ -135,6 +135,7 @@ fn spec(url: &str, directory: &Path) -> Result<ChildSpec> {
     let scenario = "scenario: cost\nservice: n/s:80\nthink: {meanMs: 1000}\njourneys: \
         [{journey: a, weight: 1, steps: [{step: get, method: GET, path: /x}]}]";
     Ok(ChildSpec {
+        step_users: None,
         tls: None,
         scenario: parse_yaml(Path::new("cost.yaml"), scenario)?,
         base_url: url.to_owned(),

@@ -1,22 +1,23 @@
 //! The real load child against a server that misbehaves.
 
 mod load_support;
+#[path = "load/marks_and_steps.rs"]
+mod marks_and_steps;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-use load_support::{METTLE, Run, Server, alive, scenario};
-use mettle::load::{LoadError, Script, read_operations};
-use mettle::model::{ErrorClass, Operation, OperationOutcome, Scenario};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use ErrorClass::{
     Assertion, ClientStatus, ConnectTimeout, ConnectionRefused, ConnectionReset, NotSent, ServerStatus,
     Timeout, TooManyFiles, UnexpectedEof,
 };
 use OperationOutcome::{Failed, Indeterminate, Ok as Done};
+use load_support::{METTLE, Run, Server, alive, scenario};
+use mettle::load::{LoadError, Script, read_operations};
+use mettle::model::{ErrorClass, Operation, OperationOutcome, Scenario};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 type Want = (OperationOutcome, Option<ErrorClass>);
 

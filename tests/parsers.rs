@@ -144,38 +144,24 @@ fn fault() -> impl Strategy<Value = FaultSpec> {
     })
 }
 
-fn blank(check: CheckKind) -> CheckSpec {
-    CheckSpec {
-        check,
-        window: None,
-        max_percent: None,
-        quantile: None,
-        max_ms: None,
-        max_ratio_to_baseline: None,
-        max_seconds: None,
-        stable_for_seconds: None,
-        store: None,
-        max: None,
-        component: None,
-    }
-}
-
 fn check() -> impl Strategy<Value = CheckSpec> {
     let window = prop::sample::select(WindowName::ALL.to_vec());
     prop_oneof![
         (window.clone(), 0.0..99.0f64).prop_map(|(window, percent)| CheckSpec {
             window: Some(window),
             max_percent: Some(percent),
-            ..blank(CheckKind::ErrorRate)
+            ..CheckSpec::new(CheckKind::ErrorRate)
         }),
         (window, 0.01..0.99f64, 1.0..1e6f64).prop_map(|(window, quantile, ms)| CheckSpec {
             window: Some(window),
             quantile: Some(quantile),
             max_ms: Some(ms),
-            ..blank(CheckKind::Latency)
+            ..CheckSpec::new(CheckKind::Latency)
         }),
-        (0.1..1e6f64)
-            .prop_map(|seconds| CheckSpec { max_seconds: Some(seconds), ..blank(CheckKind::RecoveryTime) }),
+        (0.1..1e6f64).prop_map(|seconds| CheckSpec {
+            max_seconds: Some(seconds),
+            ..CheckSpec::new(CheckKind::RecoveryTime)
+        }),
     ]
 }
 
@@ -211,7 +197,7 @@ fn experiment() -> impl Strategy<Value = Experiment> {
                 description,
                 scenario: "../scenarios/platform-api.yaml".into(),
                 proves,
-                load: LoadSpec { users, lanes, requests_min },
+                load: LoadSpec { users, lanes, requests_min, step: None },
                 phases: PhaseSeconds::default(),
                 faults,
                 expect,

@@ -25,7 +25,7 @@ mod tests {
 
     #[test]
     fn judges_what_is_there_more_than_once() {
-        let spec = CheckSpec { store: Some(Store::Redis), ..CheckSpec::of(CheckKind::DuplicatedWrites) };
+        let spec = CheckSpec { store: Some(Store::Redis), ..CheckSpec::new(CheckKind::DuplicatedWrites) };
         let with = |change: fn(&mut LedgerTotals)| Build::steady().ledger(Store::Redis, totals(change));
         verdicts(
             &spec,

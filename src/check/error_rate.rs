@@ -55,7 +55,7 @@ mod tests {
         CheckSpec {
             window: Some(WindowName::Fault),
             max_percent: Some(5.0),
-            ..CheckSpec::of(CheckKind::ErrorRate)
+            ..CheckSpec::new(CheckKind::ErrorRate)
         }
     }
 

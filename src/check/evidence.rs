@@ -1,6 +1,6 @@
 //! What every judgement stands on: the faults bit, the load went on, the probes looked.
 
-use crate::model::{Experiment, FaultRecord, Finding, Timeline, Verdict, WindowName};
+use crate::model::{Experiment, FaultRecord, Finding, LoadStep, Timeline, Verdict, WindowName};
 
 use super::gate::silent_probes;
 
@@ -8,6 +8,7 @@ use super::gate::silent_probes;
 ///
 /// - `fault-evidence`: fewer faults were injected than asked for, or one has no target, was not seen
 ///   to bite at or after its injection with at least one line of evidence, or was not seen to be reverted.
+/// - `load-step`: the load was not seen to step up and down, or users did not want that much more meanwhile.
 /// - `load-floor(window)`: baseline, fault or recovery does not carry a judgement
 ///   (see [`crate::model::Samples::unusable`]).
 /// - `probe-heartbeat`: a probe that looked before was silent for the whole recovery, or none ever looked.
@@ -16,7 +17,11 @@ pub fn evidence(experiment: &Experiment, timeline: &Timeline) -> Vec<Finding> {
     let missing = |check: &str, reason: String| Finding::new(check, Verdict::Inconclusive, reason);
     let mut findings = Vec::new();
     let (asked, injected) = (experiment.faults.len(), timeline.faults.len());
-    if injected == 0 || injected < asked {
+    let step = experiment.load.step;
+    if let Some(why) = step.and_then(|step| not_stepped(experiment.load.users, step, timeline)) {
+        findings.push(missing("load-step", why));
+    }
+    if (injected == 0 && step.is_none()) || injected < asked {
         findings.push(missing("fault-evidence", format!("{injected} of {asked} faults were injected")));
     }
     for (index, fault) in timeline.faults.iter().enumerate() {
@@ -38,6 +43,33 @@ pub fn evidence(experiment: &Experiment, timeline: &Timeline) -> Vec<Finding> {
     findings
 }
 
+/// Of the growth that was asked for, so much must be seen.
+const GROWTH_SHARE_MIN: f64 = 0.7;
+
+/// Why the load's step carries no judgement. Users come with their next intention, so its first seconds do not count.
+#[allow(clippy::cast_precision_loss)]
+fn not_stepped(users: u32, step: LoadStep, timeline: &Timeline) -> Option<String> {
+    let Some((up_ms, Some(down_ms))) = timeline.load_step() else {
+        return Some("the load did not step up and down".to_owned());
+    };
+    let mean = |from_ms: u64, to_ms: u64| {
+        let seconds = timeline.load_seconds().filter(|one| one.at_ms >= from_ms && one.at_ms + 1000 <= to_ms);
+        let wanted: Vec<u64> = seconds.map(|second| second.intended).collect();
+        (wanted.len() >= 3).then(|| wanted.iter().sum::<u64>() as f64 / wanted.len() as f64)
+    };
+    let baseline = timeline.windows.baseline;
+    let (Some(before), Some(during)) =
+        (mean(baseline.start_ms, baseline.end_ms), mean(up_ms + 2000, down_ms))
+    else {
+        return Some("the generator said too little of its seconds to see the step".to_owned());
+    };
+    let asked = f64::from(step.users) / f64::from(users.max(1));
+    let wanted = before * (1.0 + GROWTH_SHARE_MIN * (asked - 1.0));
+    (during < wanted).then(|| {
+        format!("users wanted {during:.0} requests a second in the step, {before:.0} before it: too little for {asked:.1} times the users")
+    })
+}
+
 fn without_evidence(fault: &FaultRecord) -> Option<&'static str> {
     match fault.effective_ms {
         _ if fault.targets.is_empty() => Some("it hit nothing"),
@@ -54,6 +86,23 @@ fn without_evidence(fault: &FaultRecord) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Build, experiment};
+    use crate::model::LoadStep;
+
+    #[test]
+    fn a_step_of_the_load_must_be_seen() {
+        let mut experiment = experiment();
+        experiment.faults.clear();
+        experiment.load.step = Some(LoadStep { users: 240, at_seconds: 0, hold_seconds: 12 });
+        let missing = |build: Build| {
+            let findings = super::evidence(&experiment, &build.timeline());
+            findings.into_iter().map(|finding| finding.check).collect::<Vec<_>>()
+        };
+        let stepped = || Build::steady().no_faults().stepped(12_000, 24_000);
+        assert_eq!(missing(stepped().wanted(12_000, 24_000, 195)), [""; 0]);
+        assert_eq!(missing(stepped().wanted(12_000, 24_000, 130)), ["load-step"]);
+        assert_eq!(missing(Build::steady().no_faults()), ["load-step"]);
+        assert_eq!(missing(stepped().wanted(12_000, 24_000, 195).no_load_seconds())[0], "load-step");
+    }
 
     #[test]
     fn names_what_is_missing() {

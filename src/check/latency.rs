@@ -131,7 +131,7 @@ mod tests {
             window: Some(WindowName::Fault),
             quantile: Some(0.99),
             max_ms: Some(100.0),
-            ..CheckSpec::of(CheckKind::Latency)
+            ..CheckSpec::new(CheckKind::Latency)
         }
     }
 

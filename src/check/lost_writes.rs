@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn judges_what_was_acknowledged_and_is_gone() {
-        let spec = CheckSpec { store: Some(Store::Postgres), ..CheckSpec::of(CheckKind::LostWrites) };
+        let spec = CheckSpec { store: Some(Store::Postgres), ..CheckSpec::new(CheckKind::LostWrites) };
         let with = |change: fn(&mut LedgerTotals)| Build::steady().ledger(Store::Postgres, totals(change));
         verdicts(
             &spec,
@@ -49,13 +49,13 @@ mod tests {
         );
         let lenient = CheckSpec { max: Some(2), ..spec };
         verdicts(&lenient, [("two", with(|t| t.lost = 2), Pass), ("three", with(|t| t.lost = 3), Fail)]);
-        let nowhere = CheckSpec::of(CheckKind::LostWrites);
+        let nowhere = CheckSpec::new(CheckKind::LostWrites);
         verdicts(&nowhere, [("no store", Build::steady(), Inconclusive)]);
     }
 
     #[test]
     fn a_fail_names_the_ids() {
-        let spec = CheckSpec { store: Some(Store::Postgres), ..CheckSpec::of(CheckKind::LostWrites) };
+        let spec = CheckSpec { store: Some(Store::Postgres), ..CheckSpec::new(CheckKind::LostWrites) };
         let lost = totals(|t| {
             t.lost = 1;
             t.examples = vec!["duplicated r-1".into(), "lost r-7".into()];

@@ -1,13 +1,19 @@
 //! One file a check: timeline in, finding out. No I/O, no clock. What a timeline does not carry is
 //! inconclusive; nothing passes because nothing was seen.
 
+mod alert_fires;
+mod amplification;
+mod breaker;
+mod calls;
 mod client;
+mod degraded;
 mod duplicated_writes;
 mod error_rate;
 mod evidence;
 pub mod gate;
 mod hit;
 mod latency;
+mod looks;
 mod lost_writes;
 mod pods;
 mod recovery;
@@ -17,6 +23,8 @@ mod replicas_restored;
 mod route;
 mod stop_when;
 mod single_writer;
+mod scales;
+mod stays_closed;
 mod text;
 mod writes;
 
@@ -43,6 +51,12 @@ pub fn judge(spec: &CheckSpec, load: &LoadSpec, timeline: &Timeline) -> Finding 
         CheckKind::DuplicatedWrites => duplicated_writes::judge(spec, timeline),
         CheckKind::ReplicasRestored => replicas_restored::judge(spec, timeline),
         CheckKind::SingleWriter => single_writer::judge(spec, timeline),
+        CheckKind::AlertFires => alert_fires::judge(spec, timeline),
+        CheckKind::Breaker => breaker::judge(spec, timeline),
+        CheckKind::Degraded => degraded::judge(spec, timeline),
+        CheckKind::Amplification => amplification::judge(spec, timeline),
+        CheckKind::StaysClosed => stays_closed::judge(spec, timeline),
+        CheckKind::Scales => scales::judge(spec, timeline),
     }
 }
 
@@ -76,5 +90,21 @@ pub fn describe(kind: CheckKind) -> &'static str {
             "no two members of a component take writes of the same data at once (maxSeconds)"
         }
         CheckKind::ReplicasRestored => "every member of a component back and in sync (maxSeconds)",
+        CheckKind::AlertFires => {
+            "an alert fires after the injection, reaches Alertmanager, and is over after the revert (alert, maxSeconds, resolvedMaxSeconds)"
+        }
+        CheckKind::Breaker => {
+            "the callers' proxies cut a component off while it fails, and take it back (component, opensWithinSeconds, closesWithinSeconds)"
+        }
+        CheckKind::Degraded => {
+            "share of a step's requests that were answered with less, and answered (step, window, minPercent)"
+        }
+        CheckKind::Amplification => {
+            "calls of a component for each request of users, against the baseline (component, window, maxRatio)"
+        }
+        CheckKind::Scales => {
+            "an autoscaler adds replicas for the load's step and takes them away after it (component, outWithinSeconds, inWithinSeconds)"
+        }
+        CheckKind::StaysClosed => "what must be refused is refused before, during and after the fault",
     }
 }

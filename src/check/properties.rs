@@ -29,7 +29,16 @@ fn any_spec() -> impl Strategy<Value = CheckSpec> {
             store: some.then_some(store),
             max: Some(max),
             component,
-            ..CheckSpec::of(check)
+            alert: some.then(|| "A".to_owned()),
+            resolved_max_seconds: Some(seconds),
+            opens_within_seconds: Some(seconds),
+            closes_within_seconds: Some(seconds),
+            step: some.then(|| "shop.step".to_owned()),
+            min_percent: Some(percent),
+            max_ratio: Some(ratio),
+            out_within_seconds: Some(seconds),
+            in_within_seconds: Some(seconds),
+            ..CheckSpec::new(check)
         },
     )
 }
@@ -46,12 +55,13 @@ fn error() -> impl Strategy<Value = ErrorClass> {
 /// A steady run with spans of errors, slowness, silence and generator trouble.
 fn any_build() -> impl Strategy<Value = Build> {
     let span = || (0..40_000_u64, 0..8_000_u64);
-    let troubles = proptest::collection::vec((0..4_u8, span(), error()), 0..5);
+    let troubles = proptest::collection::vec((0..5_u8, span(), error()), 0..5);
     troubles.prop_map(|troubles| {
         troubles.into_iter().fold(Build::steady(), |build, (kind, (from, length), error)| match kind {
             0 => build.errors(from, from + length, error),
             1 => build.slow(from, from + length, length),
             2 => build.silence(from, from + length / 4),
+            3 => build.degraded(from, from + length),
             _ => build.limited(from, from + length / 4),
         })
     })
@@ -121,7 +131,7 @@ proptest! {
 
     #[test]
     fn probes_that_see_nothing_never_restore_replicas(keep in 0..40_000_u64) {
-        let spec = CheckSpec { max_seconds: Some(60.0), ..CheckSpec::of(CheckKind::ReplicasRestored) };
+        let spec = CheckSpec { max_seconds: Some(60.0), ..CheckSpec::new(CheckKind::ReplicasRestored) };
         let mut timeline = Build::steady().timeline();
         timeline.events.retain(|event| {
             let observed = matches!(&event.fact, Fact::Observed(o) if !matches!(o, Observation::Heartbeat { .. }));

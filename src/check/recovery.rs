@@ -113,6 +113,11 @@ fn is_sign(observation: &Observation, hit: &Hit) -> bool {
         | Observation::Member { .. }
         | Observation::Redundancy { .. }
         | Observation::Writers { .. }
+        | Observation::Alert { .. }
+        | Observation::Breaker { .. }
+        | Observation::BreakerRule { .. }
+        | Observation::Scale { .. }
+        | Observation::Refusal { .. }
         | Observation::Agent { .. }
         | Observation::Heartbeat { .. } => false,
     }

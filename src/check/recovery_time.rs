@@ -73,7 +73,7 @@ mod tests {
     use crate::model::{CheckKind, CheckSpec};
 
     fn spec() -> CheckSpec {
-        CheckSpec { max_seconds: Some(5.0), ..CheckSpec::of(CheckKind::RecoveryTime) }
+        CheckSpec { max_seconds: Some(5.0), ..CheckSpec::new(CheckKind::RecoveryTime) }
     }
 
     #[test]

@@ -68,7 +68,7 @@ mod tests {
     use crate::model::{CheckKind, CheckSpec, Component};
 
     fn spec() -> CheckSpec {
-        CheckSpec { max_seconds: Some(10.0), ..CheckSpec::of(CheckKind::ReplicasRestored) }
+        CheckSpec { max_seconds: Some(10.0), ..CheckSpec::new(CheckKind::ReplicasRestored) }
     }
 
     /// A steady stack whose count of PostgreSQL's members only shows what is added.

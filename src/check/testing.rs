@@ -3,9 +3,9 @@
 //! 12 s.
 
 use crate::model::{
-    CheckKind, CheckSpec, Component, ErrorClass, Event, Experiment, Fact, FaultKind, FaultRecord, Finding,
-    LedgerTotals, LoadSecond, LoadSpec, Observation, OpId, Operation, OperationOutcome, Role, Store, Target,
-    Timeline, Verdict, Window, Windows,
+    CheckSpec, Component, ErrorClass, Event, Experiment, Fact, FaultKind, FaultRecord, Finding, LedgerTotals,
+    LoadSecond, LoadSpec, Observation, OpId, Operation, OperationOutcome, Role, Store, Target, Timeline,
+    Verdict, Window, Windows,
 };
 
 pub(crate) const INJECTED_MS: u64 = 12_000;
@@ -96,25 +96,7 @@ fn operation(index: u64) -> Operation {
         outcome: OperationOutcome::Ok,
         error: None,
         status: Some(200),
-    }
-}
-
-impl CheckSpec {
-    /// A check without any of its fields, to be filled.
-    pub(crate) fn of(check: CheckKind) -> Self {
-        Self {
-            check,
-            window: None,
-            max_percent: None,
-            quantile: None,
-            max_ms: None,
-            max_ratio_to_baseline: None,
-            max_seconds: None,
-            stable_for_seconds: None,
-            store: None,
-            max: None,
-            component: None,
-        }
+        degraded: false,
     }
 }
 
@@ -248,6 +230,27 @@ impl Build {
         })
     }
 
+    pub(crate) fn degraded(self, from_ms: u64, to_ms: u64) -> Self {
+        self.each(from_ms, to_ms, |operation| operation.degraded = true)
+    }
+
+    pub(crate) fn stepped(self, up_ms: u64, down_ms: u64) -> Self {
+        self.event(up_ms, Fact::LoadStepped { users: 240, up: true })
+            .event(down_ms, Fact::LoadStepped { users: 120, up: false })
+    }
+
+    /// So many requests a second were wanted.
+    pub(crate) fn wanted(mut self, from_ms: u64, to_ms: u64, intended: u64) -> Self {
+        for event in &mut self.timeline.events {
+            if let Fact::Load(second) = &mut event.fact
+                && (from_ms..to_ms).contains(&second.at_ms)
+            {
+                second.intended = intended;
+            }
+        }
+        self
+    }
+
     pub(crate) fn limited(mut self, from_ms: u64, to_ms: u64) -> Self {
         for event in &mut self.timeline.events {
             if let Fact::Load(second) = &mut event.fact {
@@ -268,6 +271,21 @@ impl Build {
 
     pub(crate) fn no_members(self) -> Self {
         self.without(|event| matches!(event.fact, Fact::Observed(Observation::Redundancy { .. })))
+    }
+
+    /// A probe that looks once a second, in a span.
+    pub(crate) fn beats(self, probe: &str, from_ms: u64, to_ms: u64) -> Self {
+        let seconds = (from_ms..to_ms).step_by(1000);
+        seconds.fold(self, |build, at_ms| {
+            build.see(at_ms + 500, Observation::Heartbeat { probe: probe.to_owned() })
+        })
+    }
+
+    pub(crate) fn no_beats(self, name: &str, from_ms: u64, to_ms: u64) -> Self {
+        self.without(|event| {
+            (from_ms..to_ms).contains(&event.at_ms)
+                && matches!(&event.fact, Fact::Observed(Observation::Heartbeat { probe }) if probe == name)
+        })
     }
 
     pub(crate) fn probes_until(self, end_ms: u64) -> Self {

@@ -9,6 +9,9 @@ pub(super) fn name(spec: &CheckSpec) -> String {
         spec.quantile.map(|q| format!("q {q}")),
         spec.store.map(|store| store.as_str().to_owned()),
         spec.component.map(|component| component.as_str().to_owned()),
+        spec.alert.clone(),
+        spec.by.map(|by| by.as_str().to_owned()),
+        spec.step.clone(),
     ]
     .into_iter()
     .flatten()

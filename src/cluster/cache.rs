@@ -57,6 +57,13 @@ impl PodCache {
         }
     }
 
+    /// All of them. Absent while nothing is known.
+    #[must_use]
+    pub fn pods(&self) -> Option<Vec<PodInfo>> {
+        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(pods.as_ref()?.values().cloned().collect())
+    }
+
     /// Addresses of the members of a component; those without an address are left out. Absent while nothing is known.
     #[must_use]
     pub fn members(&self, component: Component) -> Option<Vec<PodAddress>> {

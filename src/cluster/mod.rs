@@ -22,6 +22,7 @@ pub use allowed::{Wanted, lacking};
 pub use apply::{Applied, Applier};
 pub use cache::PodCache;
 pub use client::{ClusterError, connect, server_of};
+pub use command::run as run_command;
 pub use door::Door;
 pub use facts::read_facts;
 pub use power::{Answer, Power};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 use crate::exit::Exit;
-use crate::model::{Experiment, FileError, Scenario, Suite, read_text};
+use crate::model::{CheckKind, Experiment, FileError, Scenario, Suite, read_text};
 
 /// An experiment with its scenario.
 pub struct Loaded {
@@ -25,6 +25,10 @@ pub fn load(files: &[PathBuf]) -> Result<Vec<Loaded>, Failure> {
             let base = path.parent().unwrap_or(Path::new("."));
             let scenario = Scenario::read(&base.join(&experiment.scenario));
             let scenario = scenario.map_err(|error| usage(error, NamedBy::Experiment))?;
+            if let Some(problem) = step_problem(&experiment, &scenario) {
+                return Err(Failure::new(Exit::Usage, anyhow::anyhow!("{}: {problem}", path.display()))
+                    .hint("docs/scenarios.md describes the fields of a step"));
+            }
             loaded.push(Loaded { path, experiment, scenario });
         }
     }
@@ -42,6 +46,23 @@ pub fn load(files: &[PathBuf]) -> Result<Vec<Loaded>, Failure> {
         );
     }
     Ok(loaded)
+}
+
+/// A check on a step that nobody makes, or whose answers cannot say what is asked of them.
+fn step_problem(experiment: &Experiment, scenario: &Scenario) -> Option<String> {
+    experiment.expect.iter().enumerate().find_map(|(i, check)| {
+        let step = check.step.as_deref()?;
+        let name = &scenario.scenario;
+        match scenario.marks_degraded(step) {
+            None => Some(format!("expect[{i}].step: scenario {name} has no step {step}")),
+            Some(false) if check.check == CheckKind::Degraded => {
+                let what =
+                    format!("step {step} of scenario {name} does not say what marks a degraded answer");
+                Some(format!("expect[{i}].step: {what} (`degraded`)"))
+            }
+            Some(_) => None,
+        }
+    })
 }
 
 /// Who named a file decides what its name is relative to, and what should be in it.

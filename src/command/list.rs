@@ -95,7 +95,8 @@ fn files(directory: &str, row: fn(&Path) -> Result<Value, Failure>) -> Result<Ve
 
 fn experiment_row(path: &Path) -> Result<Value, Failure> {
     let experiment = Experiment::read(path).map_err(|error| usage(error, NamedBy::Caller))?;
-    let faults: Vec<&str> = experiment.faults.iter().map(|fault| fault.kind.as_str()).collect();
+    let faults = experiment.faults.iter().map(|fault| fault.kind.as_str());
+    let faults: Vec<&str> = faults.chain(experiment.load.step.map(|_| "load step")).collect();
     Ok(json!({
         "experiment": experiment.name,
         "faults": faults.join(", "),

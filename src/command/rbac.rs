@@ -9,9 +9,9 @@ use crate::cli::RbacArgs;
 use crate::command::files::{self, NamedBy, usage};
 use crate::command::{CommandResult, Failure, script, translate};
 use crate::exit::Exit;
-use crate::fault::{Right, always, rights};
+use crate::fault::{Right, always, rights, watching};
 use crate::foreign::Tool;
-use crate::model::{FaultKind, parse_yaml, read_text};
+use crate::model::{Experiment, Watch, parse_yaml, read_text};
 use crate::stack::NAMESPACE;
 
 pub fn execute(args: &RbacArgs) -> CommandResult {
@@ -21,38 +21,43 @@ pub fn execute(args: &RbacArgs) -> CommandResult {
         let error = anyhow::anyhow!("--service-account {:?} is not NAMESPACE/NAME", args.service_account);
         return Err(Failure::new(Exit::Usage, error));
     };
-    let mut kinds = BTreeSet::new();
+    let mut further = Vec::new();
     for file in &args.files {
-        kinds.extend(kinds_of(file)?);
+        further.extend(rights_of(file)?);
     }
-    let documents = manifests(&kinds, namespace, name);
+    let documents = manifests(further, namespace, name);
     // JSON is YAML: `kubectl apply` reads it, and so does every linter.
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": documents });
     println!("{}", serde_json::to_string_pretty(&list).map_err(anyhow::Error::from)?);
     Ok(Exit::Pass)
 }
 
-fn kinds_of(file: &Path) -> Result<Vec<FaultKind>, Failure> {
+/// What the file's faults need, and its probes.
+fn rights_of(file: &Path) -> Result<Vec<Right>, Failure> {
     let text = read_text(file).map_err(|error| usage(error, NamedBy::Caller))?;
     // What is no YAML is told by who reads our own files.
     let tool = Tool::of(&parse_yaml::<Value>(file, &text).unwrap_or_default());
     if tool == Some(Tool::ChaosToolkit) {
         // Its questions read what every run may read; its programs have rights of their own.
         let scripts = script::read(file)?;
-        return Ok(scripts.iter().flat_map(|one| one.script.faults()).map(|fault| fault.kind).collect());
+        let faults = scripts.iter().flat_map(|one| one.script.faults());
+        return Ok(faults.flat_map(|fault| rights(fault.kind)).collect());
     }
     if tool.is_some() || text.lines().any(|line| line.starts_with("rehearsal:")) {
         let rehearsal = translate::rehearsal(file)?;
-        return Ok(rehearsal.faults.iter().map(|fault| fault.kind).collect());
+        return Ok(rehearsal.faults.iter().flat_map(|fault| rights(fault.kind)).collect());
     }
     let loaded = files::load(std::slice::from_ref(&file.to_owned()))?;
-    Ok(loaded.iter().flat_map(|one| one.experiment.faults.iter().map(|fault| fault.kind)).collect())
+    let of_one = |experiment: &Experiment| {
+        let faults = experiment.faults.iter().flat_map(|fault| rights(fault.kind));
+        faults.chain(watching(&Watch::of(&experiment.expect))).collect::<Vec<_>>()
+    };
+    Ok(loaded.iter().flat_map(|one| of_one(&one.experiment)).collect())
 }
 
 /// Cluster-wide rights in a ClusterRole, the others in a Role of the stack's namespace.
-fn manifests(kinds: &BTreeSet<FaultKind>, namespace: &str, name: &str) -> Vec<Value> {
-    let all: BTreeSet<Right> =
-        always().into_iter().chain(kinds.iter().flat_map(|kind| rights(*kind))).collect();
+fn manifests(further: Vec<Right>, namespace: &str, name: &str) -> Vec<Value> {
+    let all: BTreeSet<Right> = always().into_iter().chain(further).collect();
     let subject = json!([{ "kind": "ServiceAccount", "namespace": namespace, "name": name }]);
     let role = |kind: &str, cluster: bool| {
         let mut role = json!({
@@ -82,7 +87,7 @@ fn manifests(kinds: &BTreeSet<FaultKind>, namespace: &str, name: &str) -> Vec<Va
     [vec![account], role("ClusterRole", true).into(), role("Role", false).into()].concat()
 }
 
-/// One rule a resource, with every verb that any fault needs of it.
+/// One rule a resource, with every verb that anything needs of it.
 fn rules<'a>(rights: impl Iterator<Item = &'a Right>) -> Vec<Value> {
     let mut verbs: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
     for right in rights {
@@ -97,11 +102,12 @@ fn rules<'a>(rights: impl Iterator<Item = &'a Right>) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::FaultKind;
 
     #[test]
     fn a_fault_brings_its_own_rights_and_no_others() {
         let rules_of = |kinds: &[FaultKind]| {
-            let documents = manifests(&kinds.iter().copied().collect(), "a", "b");
+            let documents = manifests(kinds.iter().flat_map(|kind| rights(*kind)).collect(), "a", "b");
             documents[3]["rules"].to_string()
         };
         let forwarding = r#"{"apiGroups":[""],"resources":["pods/portforward"],"verbs":["create","get"]},"#;
@@ -120,6 +126,8 @@ mod tests {
             "{killing}"
         );
         assert!(!killing.contains("ephemeral"));
+        let looking = watching(&Watch { refusals: true, ..Watch::default() });
+        assert!(manifests(looking, "a", "b")[3]["rules"].to_string().contains("pods/exec"));
         assert!(rules_of(&[FaultKind::CpuStress]).contains("pods/ephemeralcontainers"));
     }
 }

@@ -19,17 +19,12 @@ const SIDECAR: &str = "istio-proxy";
 /// Proxies whose counters are read for evidence.
 const PROXIES_MAX: usize = 8;
 
-fn service_host(host: &str, component: Component) -> bool {
-    let name = host.split('.').next().unwrap_or_default();
-    name == component.as_str() || name.strip_prefix("ai-platform-") == Some(component.as_str())
-}
-
 /// DestinationRules of the target's service.
 pub fn rules(spec: &FaultSpec, snapshot: &Snapshot) -> Vec<PlannedChange> {
     let Some(component) = spec.target.component else { return Vec::new() };
     let of_service = |found: &&ObjectInfo| {
         found.object.kind == "DestinationRule"
-            && found.spec["host"].as_str().is_some_and(|host| service_host(host, component))
+            && found.spec["host"].as_str().is_some_and(|host| component.is_host(host))
     };
     let changes = snapshot.objects.iter().filter(of_service).map(|found| {
         let host = found.spec["host"].as_str().unwrap_or_default().split('.').next().unwrap_or_default();
@@ -61,9 +56,11 @@ pub fn routes(spec: &FaultSpec, snapshot: &Snapshot) -> Vec<PlannedChange> {
     for found in snapshot.objects.iter().filter(|found| found.object.kind == "VirtualService") {
         let Some(http) = found.spec["http"].as_array() else { continue };
         let leads = |route: &Value| {
-            route["route"].as_array().into_iter().flatten().any(|to| {
-                to["destination"]["host"].as_str().is_some_and(|host| service_host(host, component))
-            })
+            route["route"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|to| to["destination"]["host"].as_str().is_some_and(|host| component.is_host(host)))
         };
         let hits: Vec<usize> = (0..http.len()).filter(|i| leads(&http[*i])).collect();
         if hits.is_empty() {

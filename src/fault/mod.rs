@@ -22,7 +22,7 @@ pub use catalogue::{FaultInfo, info};
 pub use evidence::evidence;
 pub use guard::{ALLOWED_LABEL, PROTECTED_LABELS, guard};
 pub use objects::RUN_LABEL;
-pub use rights::{Right, always, rights};
+pub use rights::{Right, always, rights, watching};
 pub use select::{PlanError, key_slot};
 
 use rand_chacha::ChaCha8Rng;

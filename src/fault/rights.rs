@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Way, way};
-use crate::model::FaultKind;
+use crate::model::{FaultKind, Watch};
 
 /// One rule of a Role or, when `cluster`, of a ClusterRole.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -47,6 +47,15 @@ pub fn always() -> Vec<Right> {
         right(false, "networking.istio.io", "destinationrules", &["list"]),
         right(false, "security.istio.io", "authorizationpolicies", &["list"]),
     ]
+}
+
+/// What the probes need that only some runs have.
+#[must_use]
+pub fn watching(watch: &Watch) -> Vec<Right> {
+    let from_inside = right(false, "", "pods/exec", &["create", "get"]);
+    let scalers = right(false, "autoscaling", "horizontalpodautoscalers", &["list"]);
+    let refusals = watch.refusals.then_some(from_inside);
+    refusals.into_iter().chain((!watch.scales.is_empty()).then_some(scalers)).collect()
 }
 
 /// What a fault and its undo need beyond that.

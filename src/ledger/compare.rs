@@ -105,6 +105,7 @@ mod tests {
             outcome,
             error: None,
             status: None,
+            degraded: false,
         }
     }
 

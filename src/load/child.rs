@@ -50,12 +50,12 @@ async fn run(spec: ChildSpec, script: Script) -> Result<Totals, LoadError> {
     let gauges = Arc::new(Gauges::new(lanes));
     let client = send::client(&spec, lanes)?;
     let (handle, thread) = recorder::start(&spec.operations_path, clock, &gauges)?;
-    let vars = Vars::new(spec.users, script.own_count);
+    let vars = Vars::new(spec.users_most(), script.own_count);
     let limit = Duration::from_secs(spec.limits.seconds_max);
     let shared =
         Shared { spec, script, clock, client, vars, queue: DueQueue::default(), recorder: handle, gauges };
     let shared = Arc::new(shared);
-    let stop = stop_by_stdin()?;
+    let stop = obey_stdin(&shared.gauges)?;
 
     let driven = tokio::select! {
         driven = drive(&shared, lanes, &stop) => driven,
@@ -108,15 +108,17 @@ async fn drain(shared: &Shared) {
     shared.queue.close();
 }
 
-/// The dead man's switch: a closed standard input means the same as `stop`.
-fn stop_by_stdin() -> Result<Arc<Notify>, LoadError> {
+/// `step` and `steady` move the load; a closed standard input means the same as `stop` (the dead man's switch).
+fn obey_stdin(gauges: &Arc<Gauges>) -> Result<Arc<Notify>, LoadError> {
     let stop = Arc::new(Notify::new());
-    let told = Arc::clone(&stop);
+    let (told, gauges) = (Arc::clone(&stop), Arc::clone(gauges));
     let read = move || {
         for line in std::io::stdin().lock().lines() {
-            match line {
-                Ok(line) if line.trim() != "stop" => {}
-                _ => break,
+            match line.as_deref().map(str::trim) {
+                Ok("stop") | Err(_) => break,
+                Ok("step") => gauges.stepped.store(true, Ordering::Relaxed),
+                Ok("steady") => gauges.stepped.store(false, Ordering::Relaxed),
+                Ok(_) => {}
             }
         }
         told.notify_one();

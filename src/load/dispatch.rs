@@ -54,37 +54,61 @@ struct Dispatcher {
     due: Vec<Due>,
     /// The last wake-up came late: the process had no CPU.
     late: bool,
+    /// The further users of the load's step are in the wheel.
+    stepped: bool,
 }
 
 impl Dispatcher {
     fn new(shared: Arc<Shared>) -> Self {
-        let (seed, mean) = (shared.spec.seed.0, shared.script.think_mean_us);
         let now_us = shared.clock.now_us();
-        let mut wheel = Wheel::new(now_us);
-        for user in 0..shared.spec.users {
-            // As if they had been thinking for ever: the rate is whole from the first second on.
-            let wait_us = exponential_us(mean, mix(seed, u64::from(user), 0));
-            let step = shared.script.first_step(user, shared.spec.users);
-            wheel.insert(Entry { intended_us: now_us + on_grid(wait_us), user, step });
-        }
-        Self {
-            shared,
-            wheel,
+        let mut dispatcher = Self {
+            wheel: Wheel::new(now_us),
             start_us: now_us,
             sequence: 0,
             popped: Vec::new(),
             due: Vec::new(),
             late: false,
+            stepped: false,
+            shared,
+        };
+        dispatcher.seat(0, dispatcher.shared.spec.users, now_us);
+        dispatcher
+    }
+
+    /// Users of these numbers begin, dealt to the journeys by themselves.
+    fn seat(&mut self, first: u32, end: u32, now_us: u64) {
+        let shared = &self.shared;
+        let (seed, mean) = (shared.spec.seed.0, shared.script.think_mean_us);
+        for user in first..end {
+            // As if they had been thinking for ever: the rate is whole from the first second on.
+            let wait_us = exponential_us(mean, mix(seed, u64::from(user), 0));
+            let step = shared.script.first_step(user - first, end - first);
+            self.wheel.insert(Entry { intended_us: now_us + on_grid(wait_us), user, step });
         }
+    }
+
+    /// More users come, or those who came leave with their next intention. A load steps up once.
+    fn follow_step(&mut self, now_us: u64) {
+        let stepped = self.shared.gauges.stepped.load(Ordering::Relaxed);
+        if stepped && !self.stepped {
+            self.seat(self.shared.spec.users, self.shared.spec.users_most(), now_us);
+        }
+        self.stepped = stepped;
+    }
+
+    fn users(&self) -> u32 {
+        if self.stepped { self.shared.spec.users_most() } else { self.shared.spec.users }
     }
 
     /// Sends everybody who is due to the lanes, and back into the wheel with their next intention. The next one
     /// follows from the seed, the user and this one: neither answers nor lateness change it.
     fn release(&mut self, now_us: u64) {
+        self.follow_step(now_us);
+        let users = self.users();
         let shared = &self.shared;
         let (seed, mean) = (shared.spec.seed.0, shared.script.think_mean_us);
         while self.wheel.pop_slot(now_us, &mut self.popped) {
-            for entry in self.popped.drain(..) {
+            for entry in self.popped.drain(..).filter(|entry| entry.user < users) {
                 self.sequence += 1;
                 let Entry { intended_us, user, step } = entry;
                 let draw = mix(seed, u64::from(user), intended_us - self.start_us);
@@ -104,7 +128,7 @@ impl Dispatcher {
         let shared = &self.shared;
         let Some(oldest_us) = shared.queue.oldest_us() else { return };
         let timeout_us = shared.script.timeout_us;
-        let view = shared.gauges.lane_view(now_us, shared.spec.rate_per_second());
+        let view = shared.gauges.lane_view(now_us, shared.spec.rate_per_second(self.users()));
         let short = view.lanes_are_short() || self.late;
         let judge = |intended_us: u64| judge_wait(now_us.saturating_sub(intended_us), timeout_us, short);
         if judge(oldest_us) == Waiting::Limited {

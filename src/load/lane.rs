@@ -72,6 +72,7 @@ pub fn unserved(shared: &Shared, due: &Due, class: ErrorClass, done_us: u64) -> 
         outcome: OperationOutcome::Failed,
         error: Some(class),
         status: None,
+        degraded: false,
     }
 }
 

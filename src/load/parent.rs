@@ -20,6 +20,8 @@ use crate::model::LoadSecond;
 const SECONDS_MAX: usize = 1 << 15;
 /// For a killed process to be gone.
 const KILL_MAX: Duration = Duration::from_secs(5);
+/// For a word to be taken; the pipe is empty.
+const STEP_MAX: Duration = Duration::from_secs(2);
 /// A complete answer line is far shorter.
 const REASON_CHARS_MAX: usize = 500;
 
@@ -128,6 +130,22 @@ impl LoadChild {
         let heard = self.heard.wait_for(|heard| heard.exit.is_some()).await;
         let heard = heard.map(|heard| heard.clone()).unwrap_or_default();
         self.died(&heard)
+    }
+
+    /// Tells the child to step up, or back.
+    ///
+    /// # Errors
+    /// When it does not take the word: it is gone.
+    pub async fn step(&mut self, up: bool) -> Result<(), LoadError> {
+        let word: &[u8] = if up { b"step\n" } else { b"steady\n" };
+        let told = match &mut self.stdin {
+            Some(stdin) => tokio::time::timeout(STEP_MAX, stdin.write_all(word)).await,
+            None => Ok(Ok(())),
+        };
+        match told {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(LoadError::Deadline { what: "take a step", waited_ms: STEP_MAX.as_millis() as u64 }),
+        }
     }
 
     /// Tells the child to stop, waits until it has drained and written everything, and kills its group when it

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::LoadError;
 use super::template::{Hole, Template};
-use crate::model::{Method, Poll, Scenario, Step, Store};
+use crate::model::{Degraded, Method, Poll, Scenario, Step, Store};
 
 /// A whole scenario. `steps` holds the steps of all journeys, one after the other.
 #[derive(Debug)]
@@ -42,6 +42,7 @@ pub struct ScriptStep {
     /// Variable (of the user, or shared in `prepare`) and JSON pointer.
     pub extract: Vec<(u16, String)>,
     pub assert: Vec<(String, serde_json::Value)>,
+    pub degraded: Option<Degraded>,
     /// Of the user, that path, headers and body need.
     pub needs: Vec<u16>,
     pub repeat: u32,
@@ -54,10 +55,16 @@ impl ScriptStep {
         if self.accept.is_empty() { (200..300).contains(&status) } else { self.accept.contains(&status) }
     }
 
+    /// Where the body says that the answer was given with less than usual.
+    #[must_use]
+    pub fn degraded_pointer(&self) -> Option<&str> {
+        self.degraded.as_ref()?.pointer.as_deref()
+    }
+
     /// Whether the answer's body decides anything.
     #[must_use]
     pub fn reads_body(&self) -> bool {
-        !self.extract.is_empty() || !self.assert.is_empty()
+        !self.extract.is_empty() || !self.assert.is_empty() || self.degraded_pointer().is_some()
     }
 }
 
@@ -184,6 +191,7 @@ fn compile_step(
         accept: step.accept.clone(),
         extract: Vec::new(),
         assert: step.assert.iter().map(|(p, v)| (p.clone(), v.clone())).collect(),
+        degraded: step.degraded.clone(),
         needs,
         repeat: step.repeat.unwrap_or(1),
     })

@@ -164,6 +164,7 @@ mod tests {
             outcome,
             error: None,
             status: None,
+            degraded: false,
         }
     }
 

@@ -11,7 +11,7 @@ use super::shared::Shared;
 use super::spec::ChildSpec;
 use super::template::{Escape, Hole, Template};
 use super::vars::mix;
-use crate::model::{ErrorClass, Method, OpId, Operation};
+use crate::model::{ErrorClass, Method, OpId, Operation, OperationOutcome};
 
 /// A connection that is not there by then is not coming.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -69,7 +69,7 @@ pub async fn send(shared: &Shared, ask: &Ask<'_>) -> Done {
     let write = ask.step.writes.is_some();
     let sent_us = shared.clock.now_us();
     let mut extracted = Vec::new();
-    let (mut judged, mut status) = once(shared, ask, sent_us, &mut extracted).await;
+    let (mut judged, mut status, mut degraded) = once(shared, ask, sent_us, &mut extracted).await;
     if let Some(poll) = &ask.step.poll {
         let until_us = ask.intended_us.saturating_add(shared.script.timeout_us);
         for _ in 1..poll.times_max {
@@ -80,7 +80,7 @@ pub async fn send(shared: &Shared, ask: &Ask<'_>) -> Done {
             }
             tokio::time::sleep(Duration::from_millis(poll.every_ms)).await;
             extracted.clear();
-            (judged, status) = once(shared, ask, shared.clock.now_us(), &mut extracted).await;
+            (judged, status, degraded) = once(shared, ask, shared.clock.now_us(), &mut extracted).await;
         }
     }
     let operation = Operation {
@@ -93,26 +93,30 @@ pub async fn send(shared: &Shared, ask: &Ask<'_>) -> Done {
         outcome: judged.outcome,
         error: judged.error,
         status,
+        degraded,
     };
     Done { operation, extracted }
 }
 
-/// One request and its answer.
+/// One request and its answer; the last is whether the answer says that it was given with less than usual.
 async fn once(
     shared: &Shared,
     ask: &Ask<'_>,
     sent_us: u64,
     extracted: &mut Vec<(u16, String)>,
-) -> (Judged, Option<u16>) {
+) -> (Judged, Option<u16>, bool) {
     let write = ask.step.writes.is_some();
     let Some(request) = request(shared, ask, sent_us) else {
-        return (Judged::failed(ErrorClass::Other), None);
+        return (Judged::failed(ErrorClass::Other), None, false);
     };
     match request.send().await {
-        Err(error) => (judge_error(&error, write), None),
+        Err(error) => (judge_error(&error, write), None, false),
         Ok(response) => {
             let status = response.status().as_u16();
-            (answer(shared, ask.step, response, extracted).await, Some(status))
+            let header = ask.step.degraded.as_ref().and_then(|degraded| degraded.header.as_ref());
+            let mut degraded = header.is_some_and(|name| response.headers().contains_key(name));
+            let judged = answer(shared, ask.step, response, extracted, &mut degraded).await;
+            (judged, Some(status), degraded && judged.outcome == OperationOutcome::Ok)
         }
     }
 }
@@ -123,6 +127,7 @@ async fn answer(
     step: &ScriptStep,
     mut response: reqwest::Response,
     extracted: &mut Vec<(u16, String)>,
+    degraded: &mut bool,
 ) -> Judged {
     let write = step.writes.is_some();
     let status = response.status().as_u16();
@@ -147,7 +152,7 @@ async fn answer(
     if !accepted {
         return judge_status(status, &body, write);
     }
-    if step.reads_body() && !holds(step, &body, extracted) {
+    if step.reads_body() && !holds(step, &body, extracted, degraded) {
         extracted.clear();
         return Judged::unsure(ErrorClass::Assertion, write);
     }
@@ -155,8 +160,13 @@ async fn answer(
 }
 
 /// Whether the answer has all that the step asserts and extracts.
-fn holds(step: &ScriptStep, body: &[u8], extracted: &mut Vec<(u16, String)>) -> bool {
-    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(body) else { return false };
+fn holds(step: &ScriptStep, body: &[u8], extracted: &mut Vec<(u16, String)>, degraded: &mut bool) -> bool {
+    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(body) else {
+        return step.extract.is_empty() && step.assert.is_empty();
+    };
+    // An answer without the mark is whole.
+    *degraded |= step.degraded_pointer().and_then(|pointer| answer.pointer(pointer))
+        == Some(&serde_json::Value::Bool(true));
     for (index, pointer) in &step.extract {
         let value = match answer.pointer(pointer) {
             Some(serde_json::Value::String(text)) => text.clone(),

@@ -42,6 +42,8 @@ pub struct Gauges {
     pub beat_us: AtomicU64,
     /// No new intentions.
     pub stopping: AtomicBool,
+    /// The load is in its step: the further users are there, too.
+    pub stepped: AtomicBool,
     /// Intentions so far.
     pub intended: AtomicU64,
     pub fatal: Fatal,
@@ -57,6 +59,7 @@ impl Gauges {
             reference_us: AtomicU64::new(0),
             beat_us: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            stepped: AtomicBool::new(false),
             intended: AtomicU64::new(0),
             fatal: Fatal::default(),
         }

@@ -24,6 +24,9 @@ pub struct ChildSpec {
     #[serde(default)]
     pub tls: Option<Tls>,
     pub users: u32,
+    /// So many in all when the load steps up; as ever when absent.
+    #[serde(default)]
+    pub step_users: Option<u32>,
     /// Requests in flight at once, at most. Absent: enough for every user to wait for a full timeout.
     #[serde(default)]
     pub lanes: Option<usize>,
@@ -88,6 +91,9 @@ impl ChildSpec {
         if !(1..=USERS_MAX).contains(&self.users) {
             return bad("users", format!("must be 1 to {USERS_MAX}"));
         }
+        if self.step_users.is_some_and(|users| !(self.users..=USERS_MAX).contains(&users)) {
+            return bad("step_users", format!("must be users to {USERS_MAX}"));
+        }
         if self.lanes.is_some_and(|lanes| !(1..=LANES_MAX).contains(&lanes)) {
             return bad("lanes", format!("must be 1 to {LANES_MAX}"));
         }
@@ -110,10 +116,16 @@ impl ChildSpec {
         Ok(())
     }
 
-    /// Requests that all users together want per second.
+    /// Users at the most.
     #[must_use]
-    pub fn rate_per_second(&self) -> f64 {
-        f64::from(self.users) * 1000.0 / self.scenario.think.mean_ms as f64
+    pub fn users_most(&self) -> u32 {
+        self.step_users.unwrap_or(self.users).max(self.users)
+    }
+
+    /// Requests that so many users together want per second.
+    #[must_use]
+    pub fn rate_per_second(&self, users: u32) -> f64 {
+        f64::from(users) * 1000.0 / self.scenario.think.mean_ms as f64
     }
 
     /// Lanes asked for, or enough that a stack which answers nothing at all until the timeout never
@@ -121,7 +133,7 @@ impl ChildSpec {
     #[must_use]
     pub fn lanes_resolved(&self) -> usize {
         let timeout_s = self.scenario.timeout_ms as f64 / 1000.0;
-        let wanted = (self.rate_per_second() * timeout_s * 1.25).ceil() as usize;
+        let wanted = (self.rate_per_second(self.users_most()) * timeout_s * 1.25).ceil() as usize;
         self.lanes.unwrap_or_else(|| wanted.clamp(LANES_MIN, LANES_MAX))
     }
 }
@@ -137,6 +149,7 @@ pub(super) mod tests {
             base_url: "http://127.0.0.1:1".to_owned(),
             tls: None,
             users: 120,
+            step_users: None,
             lanes: None,
             seed: Seed(7),
             run: RunId("r1".to_owned()),
@@ -154,6 +167,7 @@ pub(super) mod tests {
         let spec = spec(ONE_STEP);
         assert_eq!(spec.lanes_resolved(), 750); // 120/s for 5 s, and a quarter
         assert_eq!(ChildSpec { users: 1, ..spec.clone() }.lanes_resolved(), 16);
+        assert_eq!(ChildSpec { users: 1, step_users: Some(120), ..spec.clone() }.lanes_resolved(), 750);
         assert_eq!(ChildSpec { users: 1_000_000, ..spec }.lanes_resolved(), 8192);
     }
 
@@ -163,6 +177,7 @@ pub(super) mod tests {
         assert!(good.validate().is_ok());
         let table = [
             (ChildSpec { users: 0, ..good.clone() }, "users"),
+            (ChildSpec { step_users: Some(119), ..good.clone() }, "step_users"),
             (ChildSpec { lanes: Some(0), ..good.clone() }, "lanes"),
             (ChildSpec { lanes: Some(100_000), ..good.clone() }, "lanes"),
             (ChildSpec { base_url: "ftp://x".into(), ..good.clone() }, "base_url"),

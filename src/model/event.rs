@@ -1,5 +1,7 @@
 //! Typed facts, in order, on one monotonic clock. Every reporter reads the same ones.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Component, Target};
@@ -36,6 +38,49 @@ pub struct LoadSecond {
     pub busy_lanes: u64,
     /// The generator was out of lanes, sockets, ports or CPU: not the stack's fault.
     pub generator_limited: bool,
+}
+
+/// How far an alert is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlertState {
+    /// There is such an alert, and it does not fire: not yet, or no more.
+    Inactive,
+    /// Its condition holds, but not for long enough yet.
+    Pending,
+    Firing,
+}
+
+/// What a caller's proxy has counted of one service that it calls. Counters are of the proxy's life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerCounts {
+    /// Hosts that are left out now.
+    pub ejected: u64,
+    /// How often one was.
+    pub ejections: u64,
+    /// Requests and connections refused because the pool was full.
+    pub overflows: u64,
+    pub retries: u64,
+    /// Answers of 500 and above.
+    pub errors: u64,
+    pub requests: u64,
+    /// Requests under way now.
+    pub active: u64,
+    /// Hosts that the proxy knows.
+    pub hosts: u64,
+}
+
+/// When a breaker may open, by the mesh's own rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerRule {
+    /// Errors in a row until a host is left out; 0: never.
+    pub errors_in_a_row: u32,
+    pub interval_ms: u64,
+    pub ejection_ms: u64,
+    pub ejection_percent_max: u32,
+    /// Of the pool; absent: as good as none.
+    pub connections_max: Option<u32>,
+    pub pending_max: Option<u32>,
 }
 
 /// What a probe or a watch saw. Only changes are recorded, and a heartbeat of each probe.
@@ -103,6 +148,41 @@ pub enum Observation {
         scope: String,
         pods: Vec<String>,
     },
+    /// An alert by the word of Prometheus, which evaluates it, or of Alertmanager, which tells people.
+    Alert {
+        by: Component,
+        alert: String,
+        /// Beside its name; bounded.
+        labels: BTreeMap<String, String>,
+        state: AlertState,
+    },
+    /// What one proxy counted of the calls to a component.
+    Breaker {
+        component: Component,
+        caller: String,
+        counts: BreakerCounts,
+    },
+    BreakerRule {
+        component: Component,
+        rule: BreakerRule,
+    },
+    /// An autoscaler's wish, and how many replicas serve.
+    Scale {
+        component: Component,
+        desired: u32,
+        ready: u32,
+        maximum: u32,
+    },
+    /// One try of what must be refused. Each is recorded, not only changes.
+    Refusal {
+        /// Who tries what.
+        what: String,
+        refused: bool,
+        /// The same target answered, at the same time, whom it must answer.
+        alive: bool,
+        /// In the tried one's own words.
+        word: String,
+    },
     /// An agent's word from inside a pod.
     Agent {
         agent: String,
@@ -117,17 +197,45 @@ pub enum Observation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Fact {
-    PhaseStarted { phase: Phase },
+    PhaseStarted {
+        phase: Phase,
+    },
     Load(LoadSecond),
     Observed(Observation),
-    FaultInjected { fault: usize, kind: String, target: Target },
-    FaultEffective { fault: usize, evidence: Vec<String> },
-    FaultReverted { fault: usize },
-    ChangeIntended { sequence: u64, text: String },
-    ChangeApplied { sequence: u64 },
-    ChangeReverted { sequence: u64, text: String },
-    Stop { reason: String },
-    Note { text: String },
+    FaultInjected {
+        fault: usize,
+        kind: String,
+        target: Target,
+    },
+    FaultEffective {
+        fault: usize,
+        evidence: Vec<String>,
+    },
+    FaultReverted {
+        fault: usize,
+    },
+    /// The load has so many users from now on.
+    LoadStepped {
+        users: u32,
+        up: bool,
+    },
+    ChangeIntended {
+        sequence: u64,
+        text: String,
+    },
+    ChangeApplied {
+        sequence: u64,
+    },
+    ChangeReverted {
+        sequence: u64,
+        text: String,
+    },
+    Stop {
+        reason: String,
+    },
+    Note {
+        text: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,103 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::stop_when::{STOP_CONDITIONS_MAX, StopCondition};
-use super::{Component, FaultSpec, FileError, Leadership, Limits, Seed, Store, read_yaml};
-
-/// The checks. Each has a file in `check/`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum CheckKind {
-    ErrorRate,
-    Latency,
-    RecoveryTime,
-    LostWrites,
-    DuplicatedWrites,
-    ReplicasRestored,
-    SingleWriter,
-}
-
-impl CheckKind {
-    pub const ALL: [Self; 7] = [
-        Self::ErrorRate,
-        Self::Latency,
-        Self::RecoveryTime,
-        Self::LostWrites,
-        Self::DuplicatedWrites,
-        Self::ReplicasRestored,
-        Self::SingleWriter,
-    ];
-
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ErrorRate => "error-rate",
-            Self::Latency => "latency",
-            Self::RecoveryTime => "recovery-time",
-            Self::LostWrites => "lost-writes",
-            Self::DuplicatedWrites => "duplicated-writes",
-            Self::ReplicasRestored => "replicas-restored",
-            Self::SingleWriter => "single-writer",
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum WindowName {
-    Baseline,
-    Fault,
-    Recovery,
-}
-
-impl WindowName {
-    pub const ALL: [Self; 3] = [Self::Baseline, Self::Fault, Self::Recovery];
-
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Baseline => "baseline",
-            Self::Fault => "fault",
-            Self::Recovery => "recovery",
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CheckSpec {
-    pub check: CheckKind,
-    /// `error-rate`, `latency`: which window is judged.
-    #[serde(default)]
-    pub window: Option<WindowName>,
-    /// `error-rate`: share of requests that were not ok, in percent.
-    #[serde(default)]
-    pub max_percent: Option<f64>,
-    /// `latency`: the quantile, for example 0.99.
-    #[serde(default)]
-    pub quantile: Option<f64>,
-    /// `latency`: bound in ms.
-    #[serde(default)]
-    pub max_ms: Option<f64>,
-    /// `latency`: bound as a multiple of the same quantile of the baseline.
-    #[serde(default)]
-    pub max_ratio_to_baseline: Option<f64>,
-    /// `recovery-time`, `replicas-restored`: bound from injection. `single-writer`: how long two may take writes; not at all
-    /// when absent.
-    #[serde(default)]
-    pub max_seconds: Option<f64>,
-    /// `recovery-time`: how long it must hold to count.
-    #[serde(default)]
-    pub stable_for_seconds: Option<f64>,
-    /// `lost-writes`, `duplicated-writes`.
-    #[serde(default)]
-    pub store: Option<Store>,
-    /// `lost-writes`, `duplicated-writes`: how many are allowed; 0 when absent.
-    #[serde(default)]
-    pub max: Option<u64>,
-    /// `replicas-restored`, `single-writer`: which component; that of the fault's target when absent.
-    #[serde(default)]
-    pub component: Option<Component>,
-}
+use super::{CheckKind, CheckSpec, FaultSpec, FileError, Limits, Seed, read_yaml};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -153,6 +57,20 @@ pub struct LoadSpec {
     /// A window with fewer requests carries no judgement.
     #[serde(default = "floor_default")]
     pub requests_min: u64,
+    /// More users for a while: a disturbance like a fault, and one that changes nothing in the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<LoadStep>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoadStep {
+    /// So many in all while it is held.
+    pub users: u32,
+    /// After the start of the fault window.
+    #[serde(default)]
+    pub at_seconds: u32,
+    pub hold_seconds: u32,
 }
 
 fn users_default() -> u32 {
@@ -164,7 +82,7 @@ fn floor_default() -> u64 {
 
 impl Default for LoadSpec {
     fn default() -> Self {
-        Self { users: users_default(), lanes: None, requests_min: floor_default() }
+        Self { users: users_default(), lanes: None, requests_min: floor_default(), step: None }
     }
 }
 
@@ -184,6 +102,8 @@ pub struct Experiment {
     pub load: LoadSpec,
     #[serde(default)]
     pub phases: PhaseSeconds,
+    /// May be none when the load takes a step.
+    #[serde(default)]
     pub faults: Vec<FaultSpec>,
     pub expect: Vec<CheckSpec>,
     #[serde(default)]
@@ -258,7 +178,8 @@ impl Experiment {
         if !named || self.name.is_empty() || self.name.len() > 63 {
             return at("name", "must be 1 to 63 of a-z, 0-9 and '-'");
         }
-        if self.faults.is_empty() || self.faults.len() > FAULTS_MAX {
+        let disturbed = !self.faults.is_empty() || self.load.step.is_some();
+        if !disturbed || self.faults.len() > FAULTS_MAX {
             return at("faults", "must list 1 to 16 faults");
         }
         if self.expect.is_empty() || self.expect.len() > CHECKS_MAX {
@@ -275,6 +196,19 @@ impl Experiment {
         }
         if self.load.requests_min == 0 {
             return at("load.requestsMin", "must be at least 1: a window without requests proves nothing");
+        }
+        if let Some(step) = self.load.step {
+            if step.users <= self.load.users {
+                return at(
+                    "load.step.users",
+                    "must be more than load.users: it is how many there are in all",
+                );
+            }
+            if step.hold_seconds == 0 || step.hold_seconds.max(step.at_seconds) > SECONDS_MAX {
+                return at("load.step", "is held for 1 to 3600 s, and begins within 3600 s");
+            }
+        } else if self.expect.iter().any(|check| check.check == CheckKind::Scales) {
+            return at("load.step", "is needed by the check scales: it is what autoscalers answer");
         }
         let phases = [self.phases.warm, self.phases.baseline, self.phases.fault, self.phases.recovery_max];
         if phases.into_iter().any(|seconds| seconds > SECONDS_MAX) {
@@ -297,72 +231,5 @@ impl Experiment {
             stops.filter_map(|(i, stop)| stop.problem().map(|(f, m)| (format!("stopWhen[{i}].{f}"), m)));
         let limits = self.limits.problem().map(|(f, m)| (format!("limits.{f}"), m));
         limits.into_iter().chain(faults).chain(checks).chain(stops).next()
-    }
-}
-
-impl CheckSpec {
-    fn problem(&self) -> Option<(&'static str, String)> {
-        use CheckKind::{
-            DuplicatedWrites, ErrorRate, Latency, LostWrites, RecoveryTime, ReplicasRestored, SingleWriter,
-        };
-        let kind = self.check;
-        let fields: [(&'static str, bool, &[CheckKind]); 10] = [
-            ("window", self.window.is_some(), &[ErrorRate, Latency]),
-            ("maxPercent", self.max_percent.is_some(), &[ErrorRate]),
-            ("quantile", self.quantile.is_some(), &[Latency]),
-            ("maxMs", self.max_ms.is_some(), &[Latency]),
-            ("maxRatioToBaseline", self.max_ratio_to_baseline.is_some(), &[Latency]),
-            ("maxSeconds", self.max_seconds.is_some(), &[RecoveryTime, ReplicasRestored, SingleWriter]),
-            ("stableForSeconds", self.stable_for_seconds.is_some(), &[RecoveryTime]),
-            ("store", self.store.is_some(), &[LostWrites, DuplicatedWrites]),
-            ("max", self.max.is_some(), &[LostWrites, DuplicatedWrites]),
-            ("component", self.component.is_some(), &[ReplicasRestored, SingleWriter]),
-        ];
-        for (field, given, kinds) in fields {
-            if given && !kinds.contains(&kind) {
-                return Some((field, format!("{} does not take it", kind.as_str())));
-            }
-        }
-        let needs = |field: &'static str| Some((field, format!("{} needs it", kind.as_str())));
-        match kind {
-            ErrorRate | Latency if self.window.is_none() => needs("window"),
-            ErrorRate if self.max_percent.is_none() => needs("maxPercent"),
-            Latency if self.quantile.is_none() => needs("quantile"),
-            Latency if self.max_ms.is_none() && self.max_ratio_to_baseline.is_none() => needs("maxMs"),
-            RecoveryTime | ReplicasRestored if self.max_seconds.is_none() => needs("maxSeconds"),
-            LostWrites | DuplicatedWrites if self.store.is_none() => needs("store"),
-            SingleWriter if self.component.is_some_and(|one| one.leadership() != Leadership::Whole) => {
-                Some((
-                    "component",
-                    "must be one whose members say who takes writes: postgres, redis, zookeeper".to_owned(),
-                ))
-            }
-            _ => self.out_of_range(),
-        }
-    }
-
-    /// A bound that nothing can break, or that nothing can keep, is a mistake.
-    fn out_of_range(&self) -> Option<(&'static str, String)> {
-        let outside =
-            |value: Option<f64>, low: f64, high: f64| value.is_some_and(|v| !(v >= low && v <= high));
-        if outside(self.max_percent, 0.0, 99.9) {
-            return Some((
-                "maxPercent",
-                "must be 0 to 99.9: a bound that nothing can break proves nothing".to_owned(),
-            ));
-        }
-        if outside(self.quantile, 0.01, 0.9999) {
-            return Some(("quantile", "must be 0.01 to 0.9999".to_owned()));
-        }
-        let positive = [
-            ("maxMs", self.max_ms),
-            ("maxRatioToBaseline", self.max_ratio_to_baseline),
-            ("maxSeconds", self.max_seconds),
-            ("stableForSeconds", self.stable_for_seconds),
-        ];
-        positive
-            .into_iter()
-            .find(|(_, value)| outside(*value, 0.001, 1e7))
-            .map(|(field, _)| (field, "must be positive".to_owned()))
     }
 }

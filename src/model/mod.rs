@@ -1,6 +1,7 @@
 //! Pure data: the words that every other module shares. Nothing here does I/O or reads a clock.
 
 mod change;
+mod check_spec;
 mod claim;
 mod event;
 mod experiment;
@@ -26,11 +27,13 @@ mod stop_when;
 mod timeline;
 mod tolerance;
 mod verdict;
+mod watch;
 
 pub use change::{Change, Command, ControlPlanePart, Look, NodeHow, PodRef, Undo};
+pub use check_spec::{CheckKind, CheckSpec, TripsBy, WindowName};
 pub use claim::Claim;
-pub use event::{Event, Fact, LoadSecond, Observation, Phase};
-pub use experiment::{CheckKind, CheckSpec, Experiment, LoadSpec, PhaseSeconds, Suite, WindowName};
+pub use event::{AlertState, BreakerCounts, BreakerRule, Event, Fact, LoadSecond, Observation, Phase};
+pub use experiment::{Experiment, LoadSpec, LoadStep, PhaseSeconds, Suite};
 pub use fault_kind::{FaultKind, On, Shape};
 pub use fault_spec::{FaultSpec, Repeat, TargetSpec};
 pub use file::{FileError, Problem, parse_yaml, read_text, read_yaml};
@@ -49,7 +52,7 @@ pub use report::{
     Windows as WindowReports,
 };
 pub use samples::{GENERATOR_LIMITED_SHARE_MAX, Latencies, Quantile, Samples, Tally, in_limited_second};
-pub use scenario::{Journey, Method, Poll, Scenario, Step, Think};
+pub use scenario::{Degraded, Journey, Method, Poll, Scenario, Step, Think};
 pub use script::{Activity, Deed, HttpCall, Probe, ProcessCall, Script};
 pub use snapshot::{
     Component, Leadership, NodeInfo, ObjectInfo, PodInfo, Role, RoleFact, ServiceInfo, Snapshot, Store,
@@ -59,3 +62,4 @@ pub use stop_when::{StopCondition, StopKind};
 pub use timeline::{FaultRecord, Timeline, Window, Windows};
 pub use tolerance::{Tolerance, Within, Wrong};
 pub use verdict::{Finding, RunOutcome, Verdict};
+pub use watch::Watch;

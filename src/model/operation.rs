@@ -75,6 +75,9 @@ pub struct Operation {
     pub error: Option<ErrorClass>,
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// Answered with less than usual, by the answer's own word; only where the scenario says how that is told.
+    #[serde(rename = "g", default, skip_serializing_if = "std::ops::Not::not")]
+    pub degraded: bool,
 }
 
 impl Operation {

@@ -72,6 +72,18 @@ pub struct Poll {
     pub times_max: u32,
 }
 
+/// What marks an answer that was given with less than usual: a feature is away, the answer is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Degraded {
+    /// The answer has this header, whatever its value.
+    #[serde(default)]
+    pub header: Option<String>,
+    /// JSON pointer (RFC 6901) to a value that is `true`.
+    #[serde(default)]
+    pub pointer: Option<String>,
+}
+
 /// One request. `${name}` in path, headers and body is replaced: `${op}` a fresh operation id, `${user}` the
 /// logical user, `${random}` a number, else what an earlier step extracted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -101,6 +113,9 @@ pub struct Step {
     /// JSON pointer → value that the answer must have.
     #[serde(default)]
     pub assert: BTreeMap<String, serde_json::Value>,
+    /// How an answer says that it was given with less than usual. It stays an answer: nothing fails by it.
+    #[serde(default)]
+    pub degraded: Option<Degraded>,
     /// `prepare` only: how often the step is made.
     #[serde(default)]
     pub repeat: Option<u32>,
@@ -145,6 +160,19 @@ impl Scenario {
         prepare.filter_map(|(s, step)| step.problem().map(|(f, m)| (format!("prepare[{s}].{f}"), m))).next()
     }
 
+    /// Whether a step of this name (`journey.step` or `step`) is among the journeys', and if one says what marks a
+    /// degraded answer.
+    #[must_use]
+    pub fn marks_degraded(&self, name: &str) -> Option<bool> {
+        let steps = self.journeys.iter().flat_map(|journey| {
+            journey.steps.iter().map(|step| (format!("{}.{}", journey.journey, step.step), step))
+        });
+        let named = steps.filter(|(full, step)| full == name || step.step == name);
+        let mut marks = named.map(|(_, step)| step.degraded.is_some()).peekable();
+        marks.peek()?;
+        Some(marks.any(|marks| marks))
+    }
+
     /// Namespace, service and port of `service`.
     #[must_use]
     pub fn service_parts(&self) -> Option<(&str, &str, u16)> {
@@ -172,6 +200,9 @@ impl Step {
         if let Some(message) = self.poll.as_ref().and_then(|poll| self.poll_problem(poll)) {
             return Some(("poll", message));
         }
+        if let Some(message) = self.degraded.as_ref().and_then(Degraded::problem) {
+            return Some(("degraded", message));
+        }
         let pointers = self.extract.values().chain(self.assert.keys());
         let bad = pointers.into_iter().find(|pointer| !pointer.starts_with('/'));
         bad.map(|pointer| ("extract", format!("{pointer} is not a JSON pointer: it must begin with /")))
@@ -196,6 +227,23 @@ impl Step {
     }
 }
 
+impl Degraded {
+    fn problem(&self) -> Option<String> {
+        match (&self.header, &self.pointer) {
+            (Some(name), None) if is_header_name(name) => None,
+            (Some(name), None) => Some(format!("{name:?} is not a header's name in lower case")),
+            (None, Some(pointer)) if pointer.starts_with('/') => None,
+            (None, Some(pointer)) => Some(format!("{pointer} is not a JSON pointer: it must begin with /")),
+            _ => Some("needs exactly one of header, pointer".to_owned()),
+        }
+    }
+}
+
+fn is_header_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty() && name.chars().all(plain)
+}
+
 /// Names that a request may not set: ours, and those that HTTP itself needs.
 const HEADERS_KEPT: [&str; 7] = [
     "x-operation-id",
@@ -208,8 +256,7 @@ const HEADERS_KEPT: [&str; 7] = [
 ];
 
 fn header_problem(name: &str) -> Option<String> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty() || !name.chars().all(plain) {
+    if !is_header_name(name) {
         return Some(format!("{name:?} is not a header's name in lower case"));
     }
     HEADERS_KEPT.contains(&name).then(|| format!("{name} is set by the generator"))
@@ -231,6 +278,8 @@ mod tests {
         let good = poll("while: [202], everyMs: 200, timesMax: 20");
         assert_eq!(step(&good), None);
         assert_eq!(step("method: GET, headers: {authorization: 'Bearer ${token}'}"), None);
+        assert_eq!(step("method: GET, degraded: {header: x-degraded}"), None);
+        assert_eq!(step("method: GET, degraded: {pointer: /degraded}"), None);
         for (text, field) in [
             ("method: GET, headers: {Authorization: x}".to_owned(), "headers"),
             ("method: GET, headers: {'a b': x}".to_owned(), "headers"),
@@ -240,6 +289,10 @@ mod tests {
             (poll("while: [202], everyMs: 200, timesMax: 1"), "poll"),
             (poll("while: [200], everyMs: 200, timesMax: 20"), "poll"),
             (good.replace("GET", "POST"), "poll"),
+            ("method: GET, degraded: {}".to_owned(), "degraded"),
+            ("method: GET, degraded: {header: a, pointer: /b}".to_owned(), "degraded"),
+            ("method: GET, degraded: {header: X-Degraded}".to_owned(), "degraded"),
+            ("method: GET, degraded: {pointer: b}".to_owned(), "degraded"),
             (good.replace("accept: [200], ", ""), "poll"),
         ] {
             assert_eq!(step(&text).map(|(field, _)| field), Some(field), "{text}");

@@ -101,6 +101,13 @@ impl Component {
         }
     }
 
+    /// Whether a host of the mesh, short or whole, is the component's service.
+    #[must_use]
+    pub fn is_host(self, host: &str) -> bool {
+        let name = host.split('.').next().unwrap_or_default();
+        name == self.as_str() || name.strip_prefix("ai-platform-") == Some(self.as_str())
+    }
+
     /// The value of `app.kubernetes.io/name` on the component's pods.
     #[must_use]
     pub fn from_label(label: &str) -> Option<Self> {

@@ -93,9 +93,20 @@ impl Timeline {
         self.load_seconds().filter(|second| second.generator_limited).map(|second| second.at_ms).collect()
     }
 
-    /// When the first fault was injected; every recovery time counts from here.
+    /// When the first fault was injected, or the load stepped up; every recovery time counts from here.
     #[must_use]
     pub fn injection_ms(&self) -> Option<u64> {
-        self.faults.iter().map(|fault| fault.injected_ms).min()
+        let step = self.load_step().map(|(up_ms, _)| up_ms);
+        self.faults.iter().map(|fault| fault.injected_ms).chain(step).min()
+    }
+
+    /// When the load stepped up, and down again.
+    #[must_use]
+    pub fn load_step(&self) -> Option<(u64, Option<u64>)> {
+        let at = |wanted: bool| {
+            let stepped = |event: &&Event| matches!(event.fact, Fact::LoadStepped { up, .. } if up == wanted);
+            self.events.iter().find(stepped).map(|event| event.at_ms)
+        };
+        at(true).map(|up_ms| (up_ms, at(false)))
     }
 }

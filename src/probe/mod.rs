@@ -1,9 +1,20 @@
 //! What watches the cluster during a run. A probe that sees nothing new says so by its heartbeat only.
 
+mod alerts;
+mod breakers;
+mod every;
 mod members;
+mod refusals;
+mod scales;
+#[cfg(test)]
+mod testing;
 mod watch;
 
+pub use alerts::observe_alerts;
+pub use breakers::observe_breakers;
 pub use members::{Source, observe_members};
+pub use refusals::observe_refusals;
+pub use scales::observe_scales;
 pub use watch::observe_api;
 
 use crate::model::Observation;

@@ -75,6 +75,7 @@ fn operation(index: u64) -> Operation {
         outcome: if refused { OperationOutcome::Failed } else { OperationOutcome::Ok },
         error: refused.then_some(ErrorClass::ConnectionRefused),
         status: (!refused).then_some(200),
+        degraded: false,
     }
 }
 

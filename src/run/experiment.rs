@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::judge::judge;
+use super::step::with_step;
 use super::window::{FaultWindow, Injected, Injections, WindowError, window_seconds};
 use super::world::chain;
 use super::{
@@ -16,7 +17,7 @@ use super::{
 use crate::check;
 use crate::model::{
     Experiment, ExperimentReport, Fact, FaultSpec, Finding, OnConflict, Operation, Phase, RunId, RunOutcome,
-    Scenario, Seed, Timeline, Verdict, Window, Windows,
+    Scenario, Seed, Timeline, Verdict, Watch, Window, Windows,
 };
 
 const TICK: Duration = Duration::from_millis(250);
@@ -64,7 +65,8 @@ pub async fn run_experiment<W: World, L: Load>(context: Context<'_, W, L>) -> Ex
     let end_probes = CancellationToken::new();
     let probes = tokio::spawn({
         let (world, recorder, end) = (context.world.clone(), context.recorder.clone(), end_probes.clone());
-        async move { world.observe(recorder, end).await }
+        let watch = Watch::of(&context.experiment.expect);
+        async move { world.observe(watch, recorder, end).await }
     });
     let ended = with_load(&context).await;
     end_probes.cancel();
@@ -168,8 +170,12 @@ async fn faults_and_recovery<W: World, L: Load>(
     // Until the recovery is over; a revert does not hear of it.
     let _conditions = steady.then(|| context.stop.on_broken(&context.experiment.stop_when, context.recorder));
     let journal = if outcome == RunOutcome::Completed && steady {
-        let (journal, ended) = fault_window(context, opened, &mut progress).await;
-        outcome = ended;
+        let window = fault_window(context, opened, &mut progress);
+        let ((journal, ended), stepped) = with_step(context, load, window).await;
+        outcome = match stepped {
+            Ok(()) => ended,
+            Err(error) => worse(ended, error.chain()),
+        };
         journal
     } else {
         Ok(opened)

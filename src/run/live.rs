@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -10,7 +12,7 @@ use super::{Recorder, Undone, World, WorldError};
 use crate::cluster::{self, Applied, Applier, ClusterError, Dialer, PodAddress, PodCache};
 use crate::component::{self, Credentials, Eyes, Members};
 use crate::ledger::Found;
-use crate::model::{Change, Component, Observation, OnConflict, RunId, Snapshot, Store, Undo};
+use crate::model::{Change, Component, Observation, OnConflict, RunId, Snapshot, Store, Undo, Watch};
 use crate::probe::{self, Sink, Source};
 
 /// One member's answer at a snapshot.
@@ -39,6 +41,45 @@ impl LiveWorld {
     ) -> Self {
         let eyes = Arc::new(Eyes::new(dialer.clone(), credentials.clone(), cookie));
         Self { client, namespace, dialer, applier, credentials, eyes }
+    }
+
+    /// What only some runs are judged by.
+    async fn observe_more(
+        &self,
+        watch: Watch,
+        cache: &PodCache,
+        recorder: &Recorder,
+        end: &CancellationToken,
+    ) {
+        let (dialer, sink) = (|| self.dialer.clone(), || recorder.clone());
+        let mut probes: Vec<BoxFuture<'_, ()>> = Vec::new();
+        if !watch.alerts.is_empty() {
+            let alerts = probe::observe_alerts(watch.alerts, cache.clone(), dialer(), sink(), end.clone());
+            probes.push(alerts.boxed());
+        }
+        for component in watch.breakers {
+            let (client, namespace) = (self.client.clone(), self.namespace.clone());
+            let breakers = probe::observe_breakers(
+                component,
+                client,
+                namespace,
+                cache.clone(),
+                dialer(),
+                sink(),
+                end.clone(),
+            );
+            probes.push(breakers.boxed());
+        }
+        for component in watch.scales {
+            let (client, namespace) = (self.client.clone(), self.namespace.clone());
+            probes.push(probe::observe_scales(component, client, namespace, sink(), end.clone()).boxed());
+        }
+        if watch.refusals {
+            let client = self.client.clone();
+            let refusals = probe::observe_refusals(client, cache.clone(), dialer(), sink(), end.clone());
+            probes.push(refusals.boxed());
+        }
+        futures::future::join_all(probes).await;
     }
 }
 
@@ -86,7 +127,7 @@ impl World for LiveWorld {
         self.applier.residue(&self.namespace).await.map_err(failed("failed to look for residue"))
     }
 
-    async fn observe(&self, recorder: Recorder, end: CancellationToken) {
+    async fn observe(&self, watch: Watch, recorder: Recorder, end: CancellationToken) {
         let cache = PodCache::start(self.client.clone(), &self.namespace, end.clone());
         let source = |component| ComponentSource {
             component,
@@ -101,6 +142,7 @@ impl World for LiveWorld {
         tokio::join!(
             probe::observe_api(self.client.clone(), self.namespace.clone(), recorder.clone(), end.clone()),
             futures::future::join_all(members),
+            self.observe_more(watch, &cache, &recorder, &end),
         );
     }
 

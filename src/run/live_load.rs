@@ -78,6 +78,7 @@ impl Load for LiveLoad {
             tls,
             scenario: start.scenario,
             users: start.load.users,
+            step_users: start.load.step.map(|step| step.users),
             lanes: start.load.lanes.map(|lanes| lanes as usize),
             seed: start.seed,
             run: start.run,
@@ -112,6 +113,10 @@ impl RunningLoad for Running {
     async fn ended(&mut self) -> Option<String> {
         let died = tokio::time::timeout(Duration::ZERO, self.child.died_by_itself()).await;
         died.ok().map(|error| error.to_string())
+    }
+
+    async fn step(&mut self, up: bool) -> Result<(), WorldError> {
+        self.child.step(up).await.map_err(failed("the load did not step"))
     }
 
     async fn stop(self, deadline: Duration) -> Result<Vec<Operation>, WorldError> {

@@ -21,6 +21,7 @@ mod revert;
 mod schedule;
 mod script;
 mod steady;
+mod step;
 mod stop;
 mod window;
 mod world;

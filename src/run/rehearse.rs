@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::inject::{InjectError, inject, resolve_of_rehearsal};
 use super::{Entry, Hook, Journal, Recorder, RunClock, Stop, World, revert_all, stack_restored};
 use crate::fault;
-use crate::model::{FaultSpec, Limits, OnConflict, PlannedFault, RehearsalRow, RunId, Seed, Verdict};
+use crate::model::{FaultSpec, Limits, OnConflict, PlannedFault, RehearsalRow, RunId, Seed, Verdict, Watch};
 
 /// Until the stack is as it should be before the next fault.
 const REST_DEADLINE: Duration = Duration::from_secs(150);
@@ -42,7 +42,7 @@ impl<W: World> Rehearsing<'_, W> {
         let end = CancellationToken::new();
         let probes = tokio::spawn({
             let (world, recorder, end) = (self.world.clone(), recorder.clone(), end.clone());
-            async move { world.observe(recorder, end).await }
+            async move { world.observe(Watch::default(), recorder, end).await }
         });
         let mut row = RehearsalRow::of(spec.kind);
         match self.prepared(index, &recorder).await {

@@ -1,14 +1,50 @@
 //! Whether the stack looks restored, from the events so far. Only decides how long the recovery window is
 //! kept open; the judgement is the checks'.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Component, Event, Fact, Observation};
+use crate::model::{AlertState, Component, Event, Fact, Observation, Phase};
 
-/// True when the last word of every probe is good and the load's last `stable_ms` were clean.
+/// True when the last word of every probe is good, what the faults raised is over, and the load's last `stable_ms` were
+/// clean.
 #[must_use]
 pub fn all_restored(events: &[Event], since_ms: u64, now_ms: u64, stable_ms: u64) -> bool {
-    stack_restored(events) && load_clean(events, since_ms, now_ms, stable_ms)
+    stack_restored(events) && nothing_is_left(events) && load_clean(events, since_ms, now_ms, stable_ms)
+}
+
+/// No alert that began after the faults did is still about, no caller leaves a host out, and no autoscaler wants more than
+/// it did before.
+fn nothing_is_left(events: &[Event]) -> bool {
+    let mut alerts = BTreeSet::new();
+    let mut ejecting = BTreeSet::new();
+    let mut scales: BTreeMap<Component, (u32, u32)> = BTreeMap::new();
+    let mut in_fault = false;
+    for event in events {
+        match &event.fact {
+            Fact::PhaseStarted { phase: Phase::Fault } => in_fault = true,
+            Fact::Observed(Observation::Alert { by, alert, labels, state }) => {
+                let key = (*by, alert, labels);
+                if *state == AlertState::Inactive {
+                    alerts.remove(&key);
+                } else if in_fault {
+                    alerts.insert(key);
+                }
+            }
+            Fact::Observed(Observation::Scale { component, desired, .. }) => {
+                let scale = scales.entry(*component).or_insert((*desired, *desired));
+                *scale = if in_fault { (scale.0, *desired) } else { (*desired, *desired) };
+            }
+            Fact::Observed(Observation::Breaker { component, caller, counts }) => {
+                if counts.ejected > 0 {
+                    ejecting.insert((*component, caller));
+                } else {
+                    ejecting.remove(&(*component, caller));
+                }
+            }
+            _ => {}
+        }
+    }
+    alerts.is_empty() && ejecting.is_empty() && scales.values().all(|(before, now)| now <= before)
 }
 
 /// True when the last word of every probe is good.
@@ -51,7 +87,7 @@ fn load_clean(events: &[Event], since_ms: u64, now_ms: u64, stable_ms: u64) -> b
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::LoadSecond;
+    use crate::model::{BreakerCounts, LoadSecond};
 
     fn load(at_ms: u64, ok: u64, failed: u64) -> Event {
         Event {
@@ -63,6 +99,45 @@ mod tests {
     fn redundancy(have: u32) -> Event {
         let component = Component::Redis;
         Event { at_ms: 0, fact: Fact::Observed(Observation::Redundancy { component, have, want: 6 }) }
+    }
+
+    #[test]
+    fn what_the_faults_raised_must_be_over() {
+        let fault = Event { at_ms: 1, fact: Fact::PhaseStarted { phase: Phase::Fault } };
+        let alert = |state| Event {
+            at_ms: 2,
+            fact: Fact::Observed(Observation::Alert {
+                by: Component::Prometheus,
+                alert: "A".into(),
+                labels: BTreeMap::new(),
+                state,
+            }),
+        };
+        let ejected = |ejected| Event {
+            at_ms: 2,
+            fact: Fact::Observed(Observation::Breaker {
+                component: Component::Inference,
+                caller: "gateway-1".into(),
+                counts: BreakerCounts { ejected, ..BreakerCounts::default() },
+            }),
+        };
+        use AlertState::{Firing, Inactive};
+        assert!(!nothing_is_left(&[fault.clone(), alert(Firing)]));
+        assert!(nothing_is_left(&[fault.clone(), alert(Firing), alert(Inactive)]));
+        assert!(nothing_is_left(&[alert(Firing), fault.clone()]), "the faults did not raise it");
+        assert!(!nothing_is_left(&[ejected(1)]));
+        assert!(nothing_is_left(&[ejected(1), ejected(0)]));
+        let scale = |desired| Event {
+            at_ms: 2,
+            fact: Fact::Observed(Observation::Scale {
+                component: Component::Edge,
+                desired,
+                ready: 2,
+                maximum: 4,
+            }),
+        };
+        assert!(!nothing_is_left(&[scale(2), fault.clone(), scale(4)]));
+        assert!(nothing_is_left(&[scale(2), scale(3), fault.clone(), scale(4), scale(3)]));
     }
 
     #[test]

@@ -81,7 +81,8 @@ fn steps(experiment: &Experiment) -> Vec<(u32, Step)> {
 /// How long the fault window is: until every fault was held, and at least as long as the experiment says.
 pub(super) fn window_seconds(experiment: &Experiment) -> u32 {
     let ends = experiment.faults.iter().map(|fault| fault.at_seconds.saturating_add(fault.hold_seconds));
-    ends.max().unwrap_or(0).max(experiment.phases.fault)
+    let step = experiment.load.step.map_or(0, |step| step.at_seconds.saturating_add(step.hold_seconds));
+    ends.max().unwrap_or(0).max(step).max(experiment.phases.fault)
 }
 
 /// The undos of one fault, done.

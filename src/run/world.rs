@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Recorder;
 use crate::ledger::Found;
-use crate::model::{Change, LoadSpec, OnConflict, Operation, RunId, Scenario, Seed, Snapshot, Store, Undo};
+use crate::model::{Change, LoadSpec, OnConflict, Operation, RunId, Scenario, Seed, Snapshot, Store, Undo, Watch};
 
 /// What could not be done, with the object's name, and why.
 #[derive(Debug, Error)]
@@ -83,8 +83,13 @@ pub trait World: Send + Sync + 'static {
     /// Everything of ours that is still there: killed nodes, living agents, labelled objects.
     fn residue(&self) -> impl Future<Output = Result<Vec<String>, WorldError>> + Send;
 
-    /// Watches and probes until `end`, recording what it sees.
-    fn observe(&self, recorder: Recorder, end: CancellationToken) -> impl Future<Output = ()> + Send;
+    /// Watches and probes until `end`, recording what it sees. `watch` is what is looked at beyond the usual.
+    fn observe(
+        &self,
+        watch: Watch,
+        recorder: Recorder,
+        end: CancellationToken,
+    ) -> impl Future<Output = ()> + Send;
 
     /// Reads back which operations of `run` a store holds, directly from its servers.
     fn found(&self, store: Store, run: &RunId) -> impl Future<Output = Result<Found, WorldError>> + Send;
@@ -118,6 +123,8 @@ pub trait RunningLoad: Send + 'static {
     fn operations(&mut self) -> impl Future<Output = Result<Vec<Operation>, WorldError>> + Send;
     /// Why it is no longer running, if it is not.
     fn ended(&mut self) -> impl Future<Output = Option<String>> + Send;
+    /// Brings the step's further users in, or lets them go.
+    fn step(&mut self, up: bool) -> impl Future<Output = Result<(), WorldError>> + Send;
     /// Stops it within the deadline, by force if need be, and gives all its operations.
     fn stop(self, deadline: Duration) -> impl Future<Output = Result<Vec<Operation>, WorldError>> + Send;
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mettle::ledger::Found;
-use mettle::model::{Change, Observation, OnConflict, RunId, Snapshot, Store, Undo};
+use mettle::model::{Change, Observation, OnConflict, RunId, Snapshot, Store, Undo, Watch};
 use mettle::run::{Recorder, Undone, World, WorldError};
 use tokio_util::sync::CancellationToken;
 
@@ -116,7 +116,7 @@ impl World for FakeWorld {
         Ok(residue)
     }
 
-    async fn observe(&self, recorder: Recorder, end: CancellationToken) {
+    async fn observe(&self, _: Watch, recorder: Recorder, end: CancellationToken) {
         watch::observe(self, recorder, end).await;
     }
 

@@ -63,6 +63,10 @@ impl RunningLoad for Running {
         self.sent.lock().expect("no panic holds it").died.clone()
     }
 
+    async fn step(&mut self, _up: bool) -> Result<(), WorldError> {
+        Ok(())
+    }
+
     async fn stop(self, _deadline: Duration) -> Result<Vec<Operation>, WorldError> {
         self.task.abort();
         Ok(std::mem::take(&mut self.sent.lock().expect("no panic holds it").operations))
@@ -126,6 +130,7 @@ fn request(state: &mut State, number: u64, run: &RunId, now_ms: u64) -> Operatio
         outcome,
         error,
         status: None,
+        degraded: false,
     }
 }
 

@@ -86,11 +86,13 @@ async fn connection(stream: TcpStream, state: Arc<State>) -> Option<()> {
             }
             "pending" => (202, "{}".to_owned()),
             "token" => (200, r#"{"token":"secret-7"}"#.to_owned()),
+            "less" => (path.split('/').nth(2)?.parse().ok()?, r#"{"degraded":true}"#.to_owned()),
             "status" => (path.split('/').nth(2)?.parse().ok()?, refusal(&path)),
             "api" => (if method == "POST" { 201 } else { 200 }, api(&body, number)),
             _ => (200, r#"{"ok":true,"n":1}"#.to_owned()),
         };
-        let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
+        let mark = if mode == "less" { "x-less: redis\r\n" } else { "" };
+        let head = format!("HTTP/1.1 {status} X\r\n{mark}content-length: {}\r\n\r\n{answer}", answer.len());
         stream.write_all(head.as_bytes()).await.ok()?;
     }
 }
@@ -160,6 +162,7 @@ impl Run {
     pub fn new(base_url: &str, scenario: &str, users: u32) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let spec = ChildSpec {
+            step_users: None,
             scenario: parse_yaml(Path::new("test.yaml"), scenario).expect("test scenario"),
             base_url: base_url.to_owned(),
             tls: None,
