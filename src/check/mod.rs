@@ -2,6 +2,7 @@
 //! inconclusive; nothing passes because nothing was seen.
 
 mod client;
+mod dirty_reads;
 mod duplicated_writes;
 mod error_rate;
 mod evidence;
@@ -13,8 +14,10 @@ mod pods;
 mod recovery;
 mod recovery_time;
 mod redundancy;
+mod reordered_writes;
 mod replicas_restored;
 mod route;
+mod stale_reads;
 mod text;
 mod writes;
 
@@ -39,6 +42,9 @@ pub fn judge(spec: &CheckSpec, load: &LoadSpec, timeline: &Timeline) -> Finding 
         CheckKind::LostWrites => lost_writes::judge(spec, timeline),
         CheckKind::DuplicatedWrites => duplicated_writes::judge(spec, timeline),
         CheckKind::ReplicasRestored => replicas_restored::judge(spec, timeline),
+        CheckKind::StaleReads => stale_reads::judge(spec, timeline),
+        CheckKind::DirtyReads => dirty_reads::judge(spec, timeline),
+        CheckKind::ReorderedWrites => reordered_writes::judge(spec, timeline),
     }
 }
 
@@ -69,5 +75,8 @@ pub fn describe(kind: CheckKind) -> &'static str {
         CheckKind::LostWrites => "acknowledged writes that a direct read of the store does not find (max)",
         CheckKind::DuplicatedWrites => "writes that the store holds more than once (max)",
         CheckKind::ReplicasRestored => "every member of a component back and in sync (maxSeconds)",
+        CheckKind::StaleReads => "reads that lacked what had been acknowledged before they began (max)",
+        CheckKind::DirtyReads => "reads that saw what is not in the store in the end (max)",
+        CheckKind::ReorderedWrites => "writes that stand in their list before older ones (max)",
     }
 }

@@ -3,9 +3,13 @@
 mod members;
 mod postgres;
 mod redis;
+mod rows;
 mod sessions;
+mod topics;
 
 pub use members::{Leader, Member, Members, redundancy};
-pub use postgres::{Credentials, found as postgres_found, members as postgres_members};
+pub use postgres::{Credentials, members as postgres_members};
 pub use redis::{found as redis_found, members as redis_members};
+pub use rows::Rows;
 pub use sessions::{Held, ask_all, hold, server_sessions};
+pub use topics::found as kafka_found;

@@ -21,16 +21,22 @@ pub enum CheckKind {
     LostWrites,
     DuplicatedWrites,
     ReplicasRestored,
+    StaleReads,
+    DirtyReads,
+    ReorderedWrites,
 }
 
 impl CheckKind {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::ErrorRate,
         Self::Latency,
         Self::RecoveryTime,
         Self::LostWrites,
         Self::DuplicatedWrites,
         Self::ReplicasRestored,
+        Self::StaleReads,
+        Self::DirtyReads,
+        Self::ReorderedWrites,
     ];
 
     #[must_use]
@@ -42,6 +48,9 @@ impl CheckKind {
             Self::LostWrites => "lost-writes",
             Self::DuplicatedWrites => "duplicated-writes",
             Self::ReplicasRestored => "replicas-restored",
+            Self::StaleReads => "stale-reads",
+            Self::DirtyReads => "dirty-reads",
+            Self::ReorderedWrites => "reordered-writes",
         }
     }
 }
@@ -92,10 +101,10 @@ pub struct CheckSpec {
     /// `recovery-time`: how long it must hold to count.
     #[serde(default)]
     pub stable_for_seconds: Option<f64>,
-    /// `lost-writes`, `duplicated-writes`.
+    /// `lost-writes`, `duplicated-writes`, `reordered-writes`, `stale-reads`, `dirty-reads`.
     #[serde(default)]
     pub store: Option<Store>,
-    /// `lost-writes`, `duplicated-writes`: how many are allowed; 0 when absent.
+    /// With `store`: how many are allowed; 0 when absent.
     #[serde(default)]
     pub max: Option<u64>,
     /// `replicas-restored`: which component; that of the fault's target when absent.
@@ -321,7 +330,12 @@ impl Experiment {
 
 impl CheckSpec {
     fn problem(&self) -> Option<(&'static str, String)> {
-        use CheckKind::{DuplicatedWrites, ErrorRate, Latency, LostWrites, RecoveryTime, ReplicasRestored};
+        use CheckKind::{
+            DirtyReads, DuplicatedWrites, ErrorRate, Latency, LostWrites, RecoveryTime, ReorderedWrites,
+            ReplicasRestored, StaleReads,
+        };
+        const OF_A_STORE: &[CheckKind] =
+            &[LostWrites, DuplicatedWrites, ReorderedWrites, StaleReads, DirtyReads];
         let kind = self.check;
         let fields: [(&'static str, bool, &[CheckKind]); 10] = [
             ("window", self.window.is_some(), &[ErrorRate, Latency]),
@@ -331,8 +345,8 @@ impl CheckSpec {
             ("maxRatioToBaseline", self.max_ratio_to_baseline.is_some(), &[Latency]),
             ("maxSeconds", self.max_seconds.is_some(), &[RecoveryTime, ReplicasRestored]),
             ("stableForSeconds", self.stable_for_seconds.is_some(), &[RecoveryTime]),
-            ("store", self.store.is_some(), &[LostWrites, DuplicatedWrites]),
-            ("max", self.max.is_some(), &[LostWrites, DuplicatedWrites]),
+            ("store", self.store.is_some(), OF_A_STORE),
+            ("max", self.max.is_some(), OF_A_STORE),
             ("component", self.component.is_some(), &[ReplicasRestored]),
         ];
         for (field, given, kinds) in fields {
@@ -347,7 +361,13 @@ impl CheckSpec {
             Latency if self.quantile.is_none() => needs("quantile"),
             Latency if self.max_ms.is_none() && self.max_ratio_to_baseline.is_none() => needs("maxMs"),
             RecoveryTime | ReplicasRestored if self.max_seconds.is_none() => needs("maxSeconds"),
-            LostWrites | DuplicatedWrites if self.store.is_none() => needs("store"),
+            kind if OF_A_STORE.contains(&kind) && self.store.is_none() => needs("store"),
+            ReorderedWrites if self.store.is_some_and(|store| !store.keeps_order()) => {
+                Some(("store", "must be redis: no other store promises an order".to_owned()))
+            }
+            StaleReads | DirtyReads if self.store == Some(Store::Kafka) => {
+                Some(("store", "must be one that clients read: postgres, redis or jobs".to_owned()))
+            }
             _ => self.out_of_range(),
         }
     }

@@ -8,6 +8,7 @@ mod fault_kind;
 mod fault_spec;
 mod file;
 mod ids;
+mod name;
 mod object;
 mod object_ref;
 mod operation;
@@ -18,6 +19,7 @@ mod report;
 mod samples;
 mod scenario;
 mod snapshot;
+mod store;
 mod timeline;
 mod verdict;
 
@@ -28,10 +30,11 @@ pub use experiment::{CheckKind, CheckSpec, Experiment, Limits, LoadSpec, PhaseSe
 pub use fault_kind::{FaultKind, On, Shape};
 pub use fault_spec::{FaultSpec, Repeat, TargetSpec};
 pub use file::{FileError, Problem, parse_yaml, read_text, read_yaml};
-pub use ids::{OpId, RunId, Seed};
+pub use ids::{ListName, OpId, RunId, Seed};
+pub use name::Name;
 pub use object::{Edit, Restored, TOUCHED_LABEL, UNDO_ANNOTATION, edit, forget, restore};
 pub use object_ref::ObjectRef;
-pub use operation::{ErrorClass, Operation, OperationOutcome};
+pub use operation::{ErrorClass, Operation, OperationOutcome, Seen};
 pub use parameters::{Direction, Parameters};
 pub use plan::{Plan, PlannedChange, PlannedFault, Target};
 pub use rehearsal::{Rehearsal, RehearsalRow};
@@ -40,9 +43,10 @@ pub use report::{
     Windows as WindowReports,
 };
 pub use samples::{GENERATOR_LIMITED_SHARE_MAX, Latencies, Quantile, Samples, Tally, in_limited_second};
-pub use scenario::{Journey, Method, Poll, Scenario, Step, Think};
+pub use scenario::{Journey, Method, Poll, Reads, Scenario, Step, Think};
 pub use snapshot::{
-    Component, NodeInfo, ObjectInfo, PodInfo, Role, RoleFact, ServiceInfo, Snapshot, Store, WorkloadInfo,
+    Component, NodeInfo, ObjectInfo, PodInfo, Role, RoleFact, ServiceInfo, Snapshot, WorkloadInfo,
 };
+pub use store::{Store, Stores};
 pub use timeline::{FaultRecord, Timeline, Window, Windows};
 pub use verdict::{Finding, RunOutcome, Verdict};
