@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use fake::{Behaviour, FakeWorld, Points, SETTLE, Stage, Trip, equal_but_for_replaced, object_before, small};
 use mettle::exit::Exit;
-use mettle::model::{Change, Experiment, FaultKind, On, RunOutcome};
+use mettle::model::{Change, Experiment, FaultKind, On, RunOutcome, Store};
 use mettle::run::{
     Entry, Hook, Journal, Recorder, Reverted, RunClock, World, find_unreverted, open_changes, revert_all,
 };
@@ -129,9 +129,9 @@ fn kill_everywhere(experiment: &Experiment, changes: usize) -> usize {
         ("residue:after", 1),
         ("snapshot:before", 1 + experiment.faults.len()),
         ("snapshot:after", 1 + experiment.faults.len()),
-        // Two stores are read back.
-        ("found:before", 2),
-        ("found:after", 2),
+        // Every store is read back.
+        ("found:before", Store::ALL.len()),
+        ("found:after", Store::ALL.len()),
     ] {
         assert_eq!(points.count(name), count, "{name}");
     }

@@ -6,17 +6,14 @@ use schemars::JsonSchema;
 use serde::de::{SeqAccess, Visitor, value::StrDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Where acknowledged writes are kept, and can be read back.
+/// Where acknowledged writes are kept, and can be read back: rows of the platform's tables; lists of Redis Cluster; results
+/// of jobs that RabbitMQ took and a Celery worker did, one for each; events in Kafka's topics, at least one for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Store {
-    /// Rows of the platform's tables.
     Postgres,
-    /// Lists of Redis Cluster, in their order.
     Redis,
-    /// Results of jobs that RabbitMQ took and a Celery worker did: one for each.
     Jobs,
-    /// Events in Kafka's topics: at least one for each.
     Kafka,
 }
 

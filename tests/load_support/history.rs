@@ -39,6 +39,7 @@ async fn the_platform_scenario_runs_and_every_write_bears_its_id() {
     let seen = server.state.seen.lock().expect("seen");
     assert!(seen.iter().any(|(_, path)| path.starts_with("/api/v1/sessions/r1-u")));
     assert!(seen.iter().any(|(_, path)| path.starts_with("/api/v1/predictions/r1-")));
+    drop(seen);
     let writes = finished.operations.iter().filter(|op| !op.writes.is_empty());
     let mut ids: Vec<_> = writes.filter_map(|op| op.id).collect();
     let all = ids.len();
