@@ -230,15 +230,15 @@ fn compile_step(
         let field = format!("scenario.{at}.{field}");
         move |message| LoadError::Spec { field, message }
     };
-    let reads = step.reads.as_ref().map(|reads| compile_reads(reads, &resolve)).transpose();
+    let reads = step.reads.as_ref().map(|reads| compile_reads(reads, resolve)).transpose();
     let reads = reads.map_err(bad("reads"))?;
     let resolve = |name: &str| resolve(name).map(|(hole, _)| hole);
-    let path = Template::parse(&step.path, &resolve).map_err(bad("path"))?;
-    let body = step.body.as_deref().map(|body| Template::parse(body, &resolve)).transpose();
+    let path = Template::parse(&step.path, resolve).map_err(bad("path"))?;
+    let body = step.body.as_deref().map(|body| Template::parse(body, resolve)).transpose();
     let body = body.map_err(bad("body"))?;
     let headers = step.headers.iter().map(|(name, text)| {
         let field = format!("headers.{name}");
-        Ok((name.clone(), Template::parse(text, &resolve).map_err(bad(&field))?))
+        Ok((name.clone(), Template::parse(text, resolve).map_err(bad(&field))?))
     });
     let headers = headers.collect::<Result<Vec<_>, LoadError>>()?;
     let others = body.iter().chain(headers.iter().map(|(_, template)| template));
