@@ -230,7 +230,7 @@ fn compile_step(
         let field = format!("scenario.{at}.{field}");
         move |message| LoadError::Spec { field, message }
     };
-    let reads = step.reads.as_ref().map(|reads| compile_reads(reads, resolve)).transpose();
+    let reads = step.reads.as_ref().map(|reads| compile_reads(reads, &resolve)).transpose();
     let reads = reads.map_err(bad("reads"))?;
     let resolve = |name: &str| resolve(name).map(|(hole, _)| hole);
     let path = Template::parse(&step.path, resolve).map_err(bad("path"))?;
