@@ -1,10 +1,11 @@
 //! The real load child against a server that misbehaves.
 
+#[path = "load_support/history.rs"]
+mod history;
 mod load_support;
 #[path = "load/marks_and_steps.rs"]
 mod marks_and_steps;
 
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,8 @@ use ErrorClass::{
 };
 use OperationOutcome::{Failed, Indeterminate, Ok as Done};
 use load_support::{METTLE, Run, Server, alive, scenario};
-use mettle::load::{LoadError, Script, read_operations};
-use mettle::model::{ErrorClass, Operation, OperationOutcome, Scenario};
+use mettle::load::{LoadError, read_operations};
+use mettle::model::{ErrorClass, Operation, OperationOutcome};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -274,38 +275,6 @@ async fn the_same_seed_makes_the_same_users_want_the_same_things() {
     }
     assert_eq!(intents[0], intents[1], "however fast the stack answers");
     assert_ne!(intents[0], intents[2]);
-}
-
-#[tokio::test]
-async fn the_platform_scenario_runs_and_every_write_bears_its_id() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/platform-api.yaml");
-    let journey = file.with_file_name("platform-journey.yaml");
-    Script::compile(&Scenario::read(&journey).expect("scenario")).expect("compiles");
-    let mut platform = Scenario::read(&file).expect("scenario");
-    Script::compile(&platform).expect("compiles");
-    assert_eq!(platform.service_parts(), Some(("ai-platform", "ai-platform-backend", 80)));
-    // Faster than people are, so that a short test sees every step.
-    platform.think.mean_ms = 200;
-    let server = Server::start().await;
-    let mut run = Run::new(&server.url, &scenario(5000, 1000, &[&step("r", false, "/ok", "")]), 24);
-    run.spec.scenario = platform;
-    let finished = run.run(3.0).await;
-    assert!(finished.operations.iter().all(|op| op.outcome == Done), "{:?}", finished.operations.first());
-    let count = |step: &str| finished.operations.iter().filter(|op| op.step == step).count();
-    assert_eq!(count("prepare.create-model"), 40);
-    for step in
-        ["reader.get-model", "predictor.predict", "predictor.read-back", "session.append", "session.read"]
-    {
-        assert!(count(step) > 10, "{step}");
-    }
-    let seen = server.state.seen.lock().expect("seen");
-    assert!(seen.iter().any(|(_, path)| path.starts_with("/api/v1/sessions/r1-u")));
-    assert!(seen.iter().any(|(_, path)| path.starts_with("/api/v1/predictions/r1-")));
-    let mut ids: Vec<_> = finished.operations.iter().filter_map(|op| op.id.clone()).collect();
-    let all = ids.len();
-    ids.sort();
-    ids.dedup();
-    assert_eq!(ids.len(), all, "ids are unique");
 }
 
 #[tokio::test]

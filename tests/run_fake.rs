@@ -13,8 +13,9 @@ use mettle::model::{Experiment, Fact, Phase, RunId, RunOutcome, Seed, Store};
 use mettle::run::{find_unreverted, resolve};
 use serde_json::json;
 
-const EXPERIMENTS: [&str; 7] = [
+const EXPERIMENTS: [&str; 8] = [
     "backend-pod-kill",
+    "celery-worker-kill",
     "inference-pod-kill",
     "node-loss",
     "postgres-primary-hang",

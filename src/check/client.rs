@@ -36,9 +36,9 @@ pub(super) struct ClientRecovery {
 pub(super) fn client(timeline: &Timeline, injection_ms: u64, stable_for_ms: u64) -> ClientRecovery {
     let limited: BTreeSet<u64> = timeline.generator_limited_ms().into_iter().collect();
     let mut whole = ClientRecovery { proven_ms: Some(0), possible_ms: Some(0), streams: Vec::new() };
-    for store in [None, Some(Store::Postgres), Some(Store::Redis)] {
+    for store in std::iter::once(None).chain(Store::ALL.map(Some)) {
         let name = store.map_or("all requests".to_owned(), |store| format!("writes to {}", store.as_str()));
-        let belongs = |operation: &&Operation| store.is_none() || operation.store == store;
+        let belongs = |operation: &&Operation| store.is_none_or(|store| operation.writes.contains(store));
         let baseline = Baseline::of(timeline, belongs);
         let bucket_ms = match baseline.bucket_ms() {
             Some(bucket_ms) => bucket_ms,

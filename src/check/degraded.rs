@@ -60,7 +60,8 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
 
 /// Whether an operation is of this step, `journey.step` or `step`.
 pub(super) fn is_of(operation: &Operation, step: &str) -> bool {
-    operation.step == step || operation.step.rsplit_once('.').is_some_and(|(_, name)| name == step)
+    let whole = operation.step.as_str();
+    whole == step || whole.rsplit_once('.').is_some_and(|(_, name)| name == step)
 }
 
 /// Requests of one step in one window.

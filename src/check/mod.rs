@@ -7,6 +7,7 @@ mod breaker;
 mod calls;
 mod client;
 mod degraded;
+mod dirty_reads;
 mod duplicated_writes;
 mod error_rate;
 mod evidence;
@@ -19,12 +20,14 @@ mod pods;
 mod recovery;
 mod recovery_time;
 mod redundancy;
+mod reordered_writes;
 mod replicas_restored;
 mod route;
-mod stop_when;
-mod single_writer;
 mod scales;
+mod single_writer;
+mod stale_reads;
 mod stays_closed;
+mod stop_when;
 mod text;
 mod writes;
 
@@ -57,6 +60,9 @@ pub fn judge(spec: &CheckSpec, load: &LoadSpec, timeline: &Timeline) -> Finding 
         CheckKind::Amplification => amplification::judge(spec, timeline),
         CheckKind::StaysClosed => stays_closed::judge(spec, timeline),
         CheckKind::Scales => scales::judge(spec, timeline),
+        CheckKind::StaleReads => stale_reads::judge(spec, timeline),
+        CheckKind::DirtyReads => dirty_reads::judge(spec, timeline),
+        CheckKind::ReorderedWrites => reordered_writes::judge(spec, timeline),
     }
 }
 
@@ -106,5 +112,8 @@ pub fn describe(kind: CheckKind) -> &'static str {
             "an autoscaler adds replicas for the load's step and takes them away after it (component, outWithinSeconds, inWithinSeconds)"
         }
         CheckKind::StaysClosed => "what must be refused is refused before, during and after the fault",
+        CheckKind::StaleReads => "reads that lacked what had been acknowledged before they began (max)",
+        CheckKind::DirtyReads => "reads that saw what is not in the store in the end (max)",
+        CheckKind::ReorderedWrites => "writes that stand in their list before older ones (max)",
     }
 }

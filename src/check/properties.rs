@@ -13,7 +13,7 @@ use crate::model::{
 fn any_spec() -> impl Strategy<Value = CheckSpec> {
     let kind = proptest::sample::select(CheckKind::ALL.to_vec());
     let window = proptest::sample::select(WindowName::ALL.to_vec());
-    let store = proptest::sample::select(vec![Store::Postgres, Store::Redis]);
+    let store = proptest::sample::select(Store::ALL.to_vec());
     let component = proptest::option::of(proptest::sample::select(Component::ALL.to_vec()));
     let figures = (0.0..50.0_f64, 0.01..0.999_f64, 0.1..2000.0_f64, 0.1..60.0_f64, 1.0..20.0_f64);
     let some = proptest::bool::weighted(0.8);

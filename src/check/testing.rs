@@ -1,6 +1,6 @@
 //! A small builder of timelines. Baseline 0 to 12 s, fault 12 to 24 s, recovery 24 to 40 s; 100 requests/s of
-//! 10 ms; every tenth one writes to PostgreSQL, every tenth to Redis. `pod/shop/postgres-0`, the primary, is killed at
-//! 12 s.
+//! 10 ms; every tenth one writes to PostgreSQL, every tenth to Redis, and as many read what
+//! was written to each. `pod/shop/postgres-0`, the primary, is killed at 12 s.
 
 use crate::model::{
     CheckSpec, Component, ErrorClass, Event, Experiment, Fact, FaultKind, FaultRecord, Finding, LedgerTotals,
@@ -9,6 +9,8 @@ use crate::model::{
 };
 
 pub(crate) const INJECTED_MS: u64 = 12_000;
+/// Reads of each store that say what it held.
+pub(crate) const READS: u64 = 400;
 const END_MS: u64 = 40_000;
 
 #[derive(Debug, Clone)]
@@ -27,7 +29,7 @@ pub(crate) fn verdicts<const N: usize>(spec: &CheckSpec, rows: [(&str, Build, Ve
 
 /// Totals of a good ledger, then changed.
 pub(crate) fn totals(change: impl FnOnce(&mut LedgerTotals)) -> LedgerTotals {
-    let mut totals = LedgerTotals { sent: 400, ok: 400, ..LedgerTotals::default() };
+    let mut totals = LedgerTotals { sent: 400, ok: 400, reads: READS, ..LedgerTotals::default() };
     change(&mut totals);
     totals
 }
@@ -85,11 +87,19 @@ fn operation(index: u64) -> Operation {
         7 => Some(Store::Redis),
         _ => None,
     };
+    let reads = match index % 10 {
+        4 => Some(Store::Postgres),
+        8 => Some(Store::Redis),
+        _ => None,
+    };
     let intended_us = index * 10_000;
     Operation {
-        id: store.map(|_| OpId(format!("r-{index}"))),
+        id: store
+            .or(reads)
+            .map(|_| OpId::new(&format!("r-{}", if store.is_some() { index } else { index - 1 }))),
         step: "shop.step".into(),
-        store,
+        writes: store.into(),
+        reads,
         intended_us,
         sent_us: intended_us,
         done_us: intended_us + 10_000,
@@ -97,6 +107,7 @@ fn operation(index: u64) -> Operation {
         error: None,
         status: Some(200),
         degraded: false,
+        seen: None,
     }
 }
 
@@ -216,7 +227,12 @@ impl Build {
                 let writes = index % 100 == 50;
                 let store = writes.then_some(Store::Redis);
                 let intended_us = index * 1000;
-                Operation { store, intended_us, done_us: intended_us + 10_000, ..operation(index) }
+                Operation {
+                    writes: store.into(),
+                    intended_us,
+                    done_us: intended_us + 10_000,
+                    ..operation(index)
+                }
             })
             .collect();
         self
@@ -224,7 +240,7 @@ impl Build {
 
     pub(crate) fn failing_redis_writes(self, from_ms: u64, to_ms: u64) -> Self {
         self.each(from_ms, to_ms, |operation| {
-            if operation.store == Some(Store::Redis) {
+            if operation.writes.contains(Store::Redis) {
                 fail(operation, ErrorClass::ServerStatus);
             }
         })
@@ -301,6 +317,11 @@ impl Build {
 
     pub(crate) fn fault(mut self, change: impl Fn(&mut FaultRecord)) -> Self {
         self.timeline.faults.iter_mut().for_each(change);
+        self
+    }
+
+    pub(crate) fn no_reads(mut self) -> Self {
+        self.timeline.operations.iter_mut().for_each(|operation| operation.reads = None);
         self
     }
 

@@ -8,11 +8,15 @@ mod members;
 mod postgres;
 mod rabbitmq;
 mod redis;
+mod rows;
 mod sessions;
+mod topics;
 mod zookeeper;
 
 pub use eyes::Eyes;
 pub use members::{Leader, Member, Members, redundancy};
-pub use postgres::{Credentials, found as postgres_found, members as postgres_members};
+pub use postgres::{Credentials, members as postgres_members};
 pub use redis::found as redis_found;
+pub use rows::Rows;
 pub use sessions::{Held, ask_all, hold, server_sessions};
+pub use topics::found as kafka_found;

@@ -9,14 +9,11 @@ use tokio_postgres::{Client, Config, NoTls};
 use super::kept::{Ask, Kept, ask};
 use super::{Member, Members};
 use crate::cluster::{ClusterError, Dialer, PodAddress, Stream, http_get};
-use crate::ledger::Found;
-use crate::model::{Component, OpId, Role, RunId};
+use crate::model::{Component, Role};
 
 const PATRONI_PORT: u16 = 8008;
 const PORT: u16 = 5432;
 const SCOPE: &str = "ai-platform-postgres";
-/// A ledger with more rows than this is not one of our runs.
-const ROWS_MAX: usize = 20_000_000;
 
 /// How to read the database; from the stack's secret, never printed.
 #[derive(Clone)]
@@ -229,61 +226,8 @@ fn words(error: &tokio_postgres::Error) -> String {
         .map_or_else(|| error.to_string(), |db| format!("{} {}", db.code().code(), db.message()))
 }
 
-fn said(pod: &PodAddress, error: &tokio_postgres::Error) -> ClusterError {
+pub(super) fn said(pod: &PodAddress, error: &tokio_postgres::Error) -> ClusterError {
     ClusterError::state(format!("ask the server of {}", pod.name), words(error))
-}
-
-/// Every operation of `run` that the primary's tables hold, and the invariant that binds them.
-///
-/// # Errors
-/// When the primary cannot be read.
-pub async fn found(
-    dialer: &Dialer,
-    primary: &PodAddress,
-    credentials: &Credentials,
-    run: &RunId,
-    deadline: Duration,
-) -> Result<Found, ClusterError> {
-    let client = connect(dialer, primary, credentials, Duration::from_secs(5)).await?;
-    let pattern = format!("{run}-%");
-    let reading = async {
-        let rows = client
-            .query(
-                "select op_id from predictions where op_id like $1 union all select op_id from models where op_id like $1",
-                &[&pattern],
-            )
-            .await
-            .map_err(|error| said(primary, &error))?;
-        // Counter and rows are written in one transaction: where they differ, one of them was applied alone or twice.
-        let torn = client
-            .query(
-                "select m.op_id, m.prediction_count, count(p.op_id) from models m left join predictions p on p.model_id = m.id \
-                 where m.op_id like $1 group by m.id, m.op_id, m.prediction_count having m.prediction_count <> count(p.op_id) limit 100",
-                &[&pattern],
-            )
-            .await
-            .map_err(|error| said(primary, &error))?;
-        Ok((rows, torn))
-    };
-    let what = format!("read the ledger of {}", primary.name);
-    let (rows, torn) = match tokio::time::timeout(deadline, reading).await {
-        Ok(result) => result?,
-        Err(_) => return Err(ClusterError::Deadline { what, seconds: deadline.as_secs() }),
-    };
-    if rows.len() > ROWS_MAX {
-        return Err(ClusterError::state(what, format!("{} rows are more than a run makes", rows.len())));
-    }
-    let mut found = Found::default();
-    for row in &rows {
-        *found.counts.entry(OpId(row.get(0))).or_insert(0) += 1;
-    }
-    for row in &torn {
-        let (model, counter, counted): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
-        found
-            .extra_invariants
-            .push(format!("model {model}: prediction_count is {counter}, predictions are {counted}"));
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

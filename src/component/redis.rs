@@ -10,10 +10,12 @@ use futures::future::join_all;
 use super::{Leader, Member, Members};
 use crate::cluster::{ClusterError, Dialer, PodAddress};
 use crate::ledger::Found;
-use crate::model::{Component, OpId, Role, RunId};
+use crate::model::{Component, ListName, OpId, Role, RunId};
 
 const PORT: u16 = 6379;
 const SLOTS: u32 = 16384;
+/// How the keys of the users' lists begin.
+const SESSION: &str = "session:";
 /// Keys of sessions that one node may hold of one run.
 const KEYS_MAX: usize = 2_000_000;
 
@@ -200,22 +202,27 @@ pub async fn found(
 ) -> Result<Found, ClusterError> {
     let what = format!("read the redis ledger of run {run}");
     let members = members(dialer, pods, Duration::from_secs(2)).await;
-    let mut found = Found::default();
+    let mut lists = BTreeMap::new();
     if !members.led {
         return Err(ClusterError::state(what, "some slots have no primary"));
     }
     let reading = async {
+        let mut primaries = BTreeSet::new();
         for (scope, leader) in &members.leaders {
             let Some((leader, _)) = leader else {
                 return Err(ClusterError::state(what.clone(), format!("{scope} has no primary")));
             };
+            // One that owns several ranges is read once.
+            primaries.insert(leader);
+        }
+        for leader in primaries {
             let Some(pod) = pods.iter().find(|pod| pod.name == *leader) else { continue };
-            read_node(dialer, pod, run, &what, &mut found).await?;
+            read_node(dialer, pod, run, &what, &mut lists).await?;
         }
         Ok(())
     };
     match tokio::time::timeout(deadline, reading).await {
-        Ok(result) => result.map(|()| found),
+        Ok(result) => result.map(|()| Found::of_lists(lists)),
         Err(_) => Err(ClusterError::Deadline { what, seconds: deadline.as_secs() }),
     }
 }
@@ -225,7 +232,7 @@ async fn read_node(
     pod: &PodAddress,
     run: &RunId,
     what: &str,
-    found: &mut Found,
+    lists: &mut BTreeMap<ListName, Vec<OpId>>,
 ) -> Result<(), ClusterError> {
     let mut connection = connect(dialer, pod, Duration::from_secs(5)).await?;
     let mut keys: Vec<String> = Vec::new();
@@ -234,7 +241,7 @@ async fn read_node(
         let (next, page): (u64, Vec<String>) = ::redis::cmd("SCAN")
             .arg(cursor)
             .arg("MATCH")
-            .arg(format!("session:{run}-*"))
+            .arg(format!("{SESSION}{run}-*"))
             .arg("COUNT")
             .arg(1000)
             .query_async(&mut connection)
@@ -263,8 +270,10 @@ async fn read_node(
             .query_async(&mut connection)
             .await
             .map_err(said(what))?;
-        for operation in list {
-            *found.counts.entry(OpId(operation)).or_insert(0) += 1;
+        let name = ListName::new(key.strip_prefix(SESSION).unwrap_or(&key));
+        // A slot that moved during the scan would show the same list on two nodes.
+        if lists.insert(name, list.iter().map(|id| OpId::new(id)).collect()).is_some() {
+            return Err(ClusterError::state(what, format!("{key} is on two primaries")));
         }
     }
     Ok(())

@@ -1,92 +1,94 @@
 //! The ledger against a direct read of the store.
 
-use std::collections::BTreeMap;
-
+use super::Found;
+use super::history::history;
+use super::writes::Writes;
 use crate::model::{LedgerTotals, OpId, Operation, OperationOutcome, Store};
 
 /// Ids and violations that are kept of each kind.
-const EXAMPLES_MAX: usize = 100;
+pub(super) const EXAMPLES_MAX: usize = 100;
 
-/// What a direct read of a store gave, past every cache and pooler.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
-    /// Operation id → how often it is there.
-    pub counts: BTreeMap<OpId, u64>,
-    /// Sums and rules of the store that do not hold, one sentence each.
-    pub extra_invariants: Vec<String>,
-}
-
-/// Compares the writes to one store with what was found in it.
+/// Compares the writes to one store, and the reads of it, with what was found in it.
 ///
 /// Every operation id counts once, however often it was sent: it is ok when any attempt was, else
 /// indeterminate when any was, else failed. *Lost* is ok and absent, *duplicated* is present more than once
 /// whatever its outcome, *phantom* is failed and present. Ids that this run did not send are
-/// somebody else's. An acknowledged write without an id cannot be looked up and is a violation.
+/// somebody else's. An acknowledged write without an id cannot be looked up and is a violation. What reads saw is
+/// [`super::history`]'s.
 #[must_use]
 pub fn compare(operations: &[Operation], store: Store, found: &Found) -> LedgerTotals {
-    let mut outcomes: BTreeMap<&OpId, OperationOutcome> = BTreeMap::new();
-    let mut nameless = 0_u64;
-    for operation in operations.iter().filter(|operation| operation.store == Some(store)) {
-        let Some(id) = &operation.id else {
-            nameless += u64::from(operation.outcome == OperationOutcome::Ok);
-            continue;
-        };
-        let outcome = outcomes.entry(id).or_insert(operation.outcome);
-        *outcome = better_known(*outcome, operation.outcome);
-    }
-    let mut totals = LedgerTotals { sent: outcomes.len() as u64, ..LedgerTotals::default() };
-    let (mut lost, mut duplicated, mut phantom) = (Vec::new(), Vec::new(), Vec::new());
-    for (id, outcome) in outcomes {
-        let times = found.counts.get(id).copied().unwrap_or(0);
-        match outcome {
+    let writes = Writes::of(operations, store);
+    let mut totals = LedgerTotals::default();
+    let (mut lost, mut duplicated, mut phantom) =
+        (Kind::new("lost"), Kind::new("duplicated"), Kind::new("phantom"));
+    // Both ascend, so one pass over each is enough.
+    let mut there = found.ids();
+    for write in writes.iter() {
+        let before = there.iter().take_while(|id| **id < write.id).count();
+        let times = there[before..].iter().take_while(|id| **id == write.id).count();
+        there = &there[before + times..];
+        totals.sent += 1;
+        match write.outcome {
             OperationOutcome::Ok => {
                 totals.ok += 1;
-                if times == 0 {
-                    lost.push(id);
-                }
+                lost.count_if(times == 0, write.id);
             }
             OperationOutcome::Failed => {
                 totals.failed += 1;
-                if times > 0 {
-                    phantom.push(id);
-                }
+                phantom.count_if(times > 0, write.id);
             }
             OperationOutcome::Indeterminate => {
                 totals.indeterminate += 1;
                 totals.indeterminate_present += u64::from(times > 0);
             }
         }
-        if times > 1 {
-            duplicated.push(id);
-        }
+        duplicated.count_if(times > 1, write.id);
     }
-    for (kind, ids, total) in [
-        ("lost", lost, &mut totals.lost),
-        ("duplicated", duplicated, &mut totals.duplicated),
-        ("phantom", phantom, &mut totals.phantom),
-    ] {
-        *total = ids.len() as u64;
-        totals.examples.extend(ids.into_iter().take(EXAMPLES_MAX).map(|id| format!("{kind} {id}")));
+    let history = history(operations, store, found, &writes);
+    (totals.lost, totals.duplicated, totals.phantom) = (lost.total, duplicated.total, phantom.total);
+    (totals.reads, totals.never_read) = (history.reads, history.never_read);
+    (totals.stale_reads, totals.dirty_reads) = (history.stale.total, history.dirty.total);
+    totals.reordered = history.reordered.total;
+    for kind in [lost, duplicated, phantom, history.stale, history.dirty, history.reordered] {
+        totals.examples.extend(kind.examples.iter().map(|id| format!("{} {id}", kind.name)));
     }
-    if nameless > 0 {
-        totals.violations.push(format!("{nameless} acknowledged writes carried no operation id"));
+    if writes.nameless > 0 {
+        totals.violations.push(format!("{} acknowledged writes carried no operation id", writes.nameless));
     }
     totals.violations.extend(found.extra_invariants.iter().take(EXAMPLES_MAX).cloned());
     totals
 }
 
-fn better_known(a: OperationOutcome, b: OperationOutcome) -> OperationOutcome {
-    use OperationOutcome::{Failed, Indeterminate, Ok};
-    match (a, b) {
-        (Ok, _) | (_, Ok) => Ok,
-        (Indeterminate, _) | (_, Indeterminate) => Indeterminate,
-        (Failed, Failed) => Failed,
+/// How often one thing went wrong, with the first ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kind {
+    pub name: &'static str,
+    pub total: u64,
+    pub examples: Vec<OpId>,
+}
+
+impl Kind {
+    pub fn new(name: &'static str) -> Self {
+        Self { name, total: 0, examples: Vec::new() }
+    }
+
+    pub fn count_if(&mut self, wrong: bool, id: OpId) {
+        if wrong {
+            self.count(id);
+        }
+    }
+
+    pub fn count(&mut self, id: OpId) {
+        self.total += 1;
+        if self.examples.len() < EXAMPLES_MAX {
+            self.examples.push(id);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 
@@ -96,9 +98,10 @@ mod tests {
 
     fn write(id: Option<&str>, store: Store, outcome: OperationOutcome) -> Operation {
         Operation {
-            id: id.map(|id| OpId(id.to_owned())),
+            id: id.map(OpId::new),
             step: "shop.buy".into(),
-            store: Some(store),
+            writes: store.into(),
+            reads: None,
             intended_us: 0,
             sent_us: 0,
             done_us: 1,
@@ -106,12 +109,12 @@ mod tests {
             error: None,
             status: None,
             degraded: false,
+            seen: None,
         }
     }
 
-    fn found(counts: &[(&str, u64)]) -> Found {
-        let counts = counts.iter().map(|(id, times)| (OpId((*id).to_owned()), *times)).collect();
-        Found { counts, ..Found::default() }
+    fn found(counts: &[(&str, usize)]) -> Found {
+        Found::of_ids(counts.iter().flat_map(|(id, times)| vec![OpId::new(id); *times]).collect())
     }
 
     fn sample() -> Vec<Operation> {
@@ -143,6 +146,11 @@ mod tests {
             duplicated: 1,
             phantom: 1,
             indeterminate_present: 1,
+            reads: 0,
+            stale_reads: 0,
+            dirty_reads: 0,
+            reordered: 0,
+            never_read: 0,
             examples: ["lost lost", "lost retried", "duplicated twice", "phantom ghost"]
                 .map(str::to_owned)
                 .to_vec(),
@@ -154,7 +162,7 @@ mod tests {
     #[test]
     fn what_cannot_be_looked_up_is_a_violation() {
         let operations = [write(None, Store::Redis, Ok), write(None, Store::Redis, Failed)];
-        let there = Found { extra_invariants: vec!["sums differ".into()], ..Found::default() };
+        let there = Found::default().with_violations(["sums differ".to_owned()]);
         let totals = compare(&operations, Store::Redis, &there);
         assert_eq!(totals.violations, ["1 acknowledged writes carried no operation id", "sums differ"]);
     }
@@ -172,16 +180,16 @@ mod tests {
     }
 
     fn any_operations() -> impl Strategy<Value = Vec<Operation>> {
-        let stores = proptest::sample::select(vec![Store::Postgres, Store::Redis]);
+        let stores = proptest::sample::select(Store::ALL.to_vec());
         let one = (0..60_u8, stores, any_outcome())
             .prop_map(|(id, store, outcome)| write(Some(&format!("r-{id}")), store, outcome));
         proptest::collection::vec(one, 0..200)
     }
 
     fn any_found() -> impl Strategy<Value = Found> {
-        proptest::collection::btree_map(0..80_u8, 0..4_u64, 0..80).prop_map(|counts| Found {
-            counts: counts.into_iter().map(|(id, times)| (OpId(format!("r-{id}")), times)).collect(),
-            ..Found::default()
+        proptest::collection::btree_map(0..80_u8, 0..4_usize, 0..80).prop_map(|counts| {
+            let ids = counts.into_iter().flat_map(|(id, times)| vec![OpId::new(&format!("r-{id}")); times]);
+            Found::of_ids(ids.collect())
         })
     }
 
@@ -189,15 +197,15 @@ mod tests {
         #[test]
         fn every_operation_counts_once(operations in any_operations(), there in any_found()) {
             let totals = compare(&operations, Store::Postgres, &there);
-            let mine = operations.iter().filter(|operation| operation.store == Some(Store::Postgres));
-            let ids: BTreeSet<_> = mine.clone().filter_map(|operation| operation.id.clone()).collect();
+            let mine = operations.iter().filter(|operation| operation.writes.contains(Store::Postgres));
+            let ids: BTreeSet<_> = mine.clone().filter_map(|operation| operation.id).collect();
             prop_assert_eq!(totals.sent, ids.len() as u64);
             prop_assert_eq!(totals.sent, totals.ok + totals.failed + totals.indeterminate);
             prop_assert!(totals.lost <= totals.ok);
             prop_assert!(totals.phantom <= totals.failed);
             prop_assert!(totals.indeterminate_present <= totals.indeterminate);
-            let acknowledged: BTreeSet<_> = mine.filter(|o| o.outcome == Ok).filter_map(|o| o.id.clone()).collect();
-            let gone = acknowledged.iter().filter(|id| there.counts.get(id).copied().unwrap_or(0) == 0);
+            let acknowledged: BTreeSet<_> = mine.filter(|o| o.outcome == Ok).filter_map(|o| o.id).collect();
+            let gone = acknowledged.iter().filter(|id| there.times(**id) == 0);
             prop_assert_eq!(totals.lost, gone.count() as u64);
         }
 
@@ -214,8 +222,8 @@ mod tests {
         fn an_empty_store_lost_everything_and_a_full_one_nothing(operations in any_operations()) {
             let nothing = compare(&operations, Store::Redis, &Found::default());
             prop_assert_eq!(nothing.lost, nothing.ok);
-            let counts: BTreeMap<_, _> = operations.iter().filter_map(|o| o.id.clone()).map(|id| (id, 1)).collect();
-            let all = compare(&operations, Store::Redis, &Found { counts, ..Found::default() });
+            let ids: BTreeSet<_> = operations.iter().filter_map(|o| o.id).collect();
+            let all = compare(&operations, Store::Redis, &Found::of_ids(ids.into_iter().collect()));
             prop_assert_eq!((all.lost, all.duplicated), (0, 0));
         }
     }

@@ -1,5 +1,12 @@
-//! Operations and what became of them: pure comparison of what was acknowledged with what is there.
+//! Operations and what became of them: pure comparison of what was acknowledged, and of what was read, with what is there.
 
 mod compare;
+mod found;
+mod history;
+mod writes;
 
-pub use compare::{Found, compare};
+#[cfg(test)]
+mod generator;
+
+pub use compare::compare;
+pub use found::{Found, FoundError};

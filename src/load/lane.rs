@@ -10,7 +10,7 @@ use super::classify::Judged;
 use super::queue::Due;
 use super::send::{Ask, Done, send};
 use super::shared::Shared;
-use crate::model::{ErrorClass, OpId, Operation, OperationOutcome};
+use crate::model::{ErrorClass, Operation, OperationOutcome};
 
 /// How long a lane rests when there is nothing left to do. Goose calls again at once, and a
 /// transaction that never awaits would hang the runtime.
@@ -53,8 +53,8 @@ async fn serve(shared: &Shared, due: &Due) -> Operation {
         intended_us: due.intended_us,
     };
     let Done { operation, extracted } = send(shared, &ask).await;
-    for (index, value) in &extracted {
-        shared.vars.set_own(due.user, *index, value);
+    for (index, value) in extracted {
+        shared.vars.set_own(due.user, index, value);
     }
     operation
 }
@@ -63,9 +63,10 @@ async fn serve(shared: &Shared, due: &Due) -> Operation {
 pub fn unserved(shared: &Shared, due: &Due, class: ErrorClass, done_us: u64) -> Operation {
     let step = &shared.script.steps[due.step as usize];
     Operation {
-        id: step.writes.is_some().then(|| OpId(operation_id(shared, due))),
-        step: step.name.clone(),
-        store: step.writes,
+        id: (!step.writes.is_empty()).then(|| operation_id(shared, due).into()),
+        step: step.name,
+        writes: step.writes,
+        reads: None,
         intended_us: due.intended_us,
         sent_us: done_us,
         done_us,
@@ -73,13 +74,14 @@ pub fn unserved(shared: &Shared, due: &Due, class: ErrorClass, done_us: u64) -> 
         error: Some(class),
         status: None,
         degraded: false,
+        seen: None,
     }
 }
 
 /// Our own bug, in the middle of a request: a write may have happened.
 fn panicked(shared: &Shared, due: &Due, done_us: u64) -> Operation {
     let operation = unserved(shared, due, ErrorClass::Other, done_us);
-    let judged = Judged::unsure(ErrorClass::Other, operation.store.is_some());
+    let judged = Judged::unsure(ErrorClass::Other, !operation.writes.is_empty());
     Operation { outcome: judged.outcome, ..operation }
 }
 

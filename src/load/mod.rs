@@ -20,6 +20,7 @@ mod dispatch;
 mod error;
 mod lane;
 pub mod limits;
+mod lists;
 mod operations;
 mod parent;
 mod prepare;

@@ -6,7 +6,7 @@ use super::LoadError;
 use super::script::ScriptStep;
 use super::send::{Ask, send};
 use super::shared::Shared;
-use super::vars::mix;
+use super::vars::{Value, mix};
 use crate::model::OperationOutcome;
 
 /// One request of a preparing step is tried this often.
@@ -44,7 +44,7 @@ async fn prepare_one(
     shared: &Shared,
     step: &ScriptStep,
     number: &mut u64,
-) -> Result<Vec<(u16, String)>, LoadError> {
+) -> Result<Vec<(u16, Value)>, LoadError> {
     let mut reason = String::new();
     for _ in 0..ATTEMPTS_MAX {
         let ask = Ask {
@@ -68,5 +68,5 @@ async fn prepare_one(
         };
         tokio::time::sleep(PAUSE).await;
     }
-    Err(LoadError::Prepare { step: step.name.clone(), reason, attempts: ATTEMPTS_MAX })
+    Err(LoadError::Prepare { step: step.name.to_string(), reason, attempts: ATTEMPTS_MAX })
 }

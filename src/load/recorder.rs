@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::LoadError;
 use super::clock::RunClock;
 use super::limits::LATE_LIMITED_US;
+use super::lists::Lists;
 use super::protocol::{Line, Totals};
 use super::seconds::Seconds;
 use super::shared::Gauges;
@@ -92,6 +93,7 @@ pub fn start(
         gauges: Arc::clone(gauges),
         finish: Arc::clone(&finish),
         seconds: Seconds::default(),
+        lists: Lists::default(),
         started_us: clock.now_us(),
         totals: Totals::default(),
         buffer: Vec::with_capacity(1 << 18),
@@ -110,6 +112,7 @@ struct Recorder {
     gauges: Arc<Gauges>,
     finish: Arc<AtomicBool>,
     seconds: Seconds,
+    lists: Lists,
     started_us: u64,
     totals: Totals,
     buffer: Vec<u8>,
@@ -163,15 +166,18 @@ impl Recorder {
     fn drain(&mut self) -> bool {
         for _ in 0..10_000 {
             match self.receiver.try_recv() {
-                Ok(operation) => self.take(&operation),
+                Ok(operation) => self.take(operation),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return true,
             }
         }
         false
     }
 
-    fn take(&mut self, operation: &Operation) {
-        self.seconds.add(operation);
+    fn take(&mut self, mut operation: Operation) {
+        if let Some(seen) = &mut operation.seen {
+            self.lists.shorten(seen);
+        }
+        self.seconds.add(&operation);
         self.totals.operations += 1;
         match operation.outcome {
             OperationOutcome::Ok => self.totals.ok += 1,
@@ -181,7 +187,7 @@ impl Recorder {
         self.totals.generators_own +=
             u64::from(operation.error.is_some_and(|class| class.is_generators_own()));
         // Strings and numbers into memory: cannot fail.
-        let _ = serde_json::to_writer(&mut self.buffer, operation);
+        let _ = serde_json::to_writer(&mut self.buffer, &operation);
         self.buffer.push(b'\n');
     }
 

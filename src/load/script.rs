@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::LoadError;
 use super::template::{Hole, Template};
-use crate::model::{Degraded, Method, Poll, Scenario, Step, Store};
+use crate::model::{Degraded, Method, Name, Poll, Reads, Scenario, Step, Store, Stores};
 
 /// A whole scenario. `steps` holds the steps of all journeys, one after the other.
 #[derive(Debug)]
@@ -31,13 +31,14 @@ struct JourneySpan {
 #[derive(Debug)]
 pub struct ScriptStep {
     /// `journey.step`, as in the operations.
-    pub name: String,
+    pub name: Name,
     pub method: Method,
     pub path: Template,
     pub body: Option<Template>,
     pub headers: Vec<(String, Template)>,
     pub poll: Option<Poll>,
-    pub writes: Option<Store>,
+    pub writes: Stores,
+    pub reads: Option<ScriptReads>,
     pub accept: Vec<u16>,
     /// Variable (of the user, or shared in `prepare`) and JSON pointer.
     pub extract: Vec<(u16, String)>,
@@ -48,7 +49,40 @@ pub struct ScriptStep {
     pub repeat: u32,
 }
 
+/// What the answer says of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScriptReads {
+    pub store: Store,
+    pub what: ReadWhat,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadWhat {
+    /// The object that the write made which gave this variable.
+    Object(Hole),
+    /// The user's list, at one pointer; all of it unless there is something at the other.
+    List { at: String, more: Option<String> },
+}
+
 impl ScriptStep {
+    /// Where a user's list is in the answer, and what only a part of it has.
+    #[must_use]
+    pub fn list(&self) -> Option<(&str, Option<&str>)> {
+        match &self.reads.as_ref()?.what {
+            ReadWhat::List { at, more } => Some((at, more.as_deref())),
+            ReadWhat::Object(_) => None,
+        }
+    }
+
+    /// The variable whose write made what is read.
+    #[must_use]
+    pub fn reads_object(&self) -> Option<Hole> {
+        match &self.reads.as_ref()?.what {
+            ReadWhat::Object(hole) => Some(*hole),
+            ReadWhat::List { .. } => None,
+        }
+    }
+
     /// Whether the status is what the step hopes for.
     #[must_use]
     pub fn accepts(&self, status: u16) -> bool {
@@ -64,20 +98,31 @@ impl ScriptStep {
     /// Whether the answer's body decides anything.
     #[must_use]
     pub fn reads_body(&self) -> bool {
-        !self.extract.is_empty() || !self.assert.is_empty() || self.degraded_pointer().is_some()
+        let asks = !self.extract.is_empty() || !self.assert.is_empty();
+        asks || self.list().is_some() || self.degraded_pointer().is_some()
     }
 }
 
-/// Names of one scope, in the order of their first extraction.
+/// Names of one scope, in the order of their first extraction, with the stores that hold what they name.
 #[derive(Default)]
-struct Names(BTreeMap<String, u16>);
+struct Names(BTreeMap<String, (u16, Stores)>);
 
 impl Names {
-    fn index(&mut self, name: &str) -> u16 {
+    fn index(&mut self, name: &str, of: &Step) -> u16 {
         let next = u16::try_from(self.0.len()).unwrap_or(u16::MAX);
-        *self.0.entry(name.to_owned()).or_insert(next)
+        let (index, stores) = self.0.entry(name.to_owned()).or_insert((next, of.writes));
+        // Extracted by several steps: only what all of them write to.
+        *stores = stores.iter().filter(|store| of.writes.contains(*store)).collect();
+        *index
+    }
+
+    fn get(&self, name: &str) -> Option<(u16, Stores)> {
+        self.0.get(name).copied()
     }
 }
+
+/// What a name stands for, and the stores that hold what it names.
+type Resolved = (Hole, Stores);
 
 impl Script {
     /// Resolves every name.
@@ -89,9 +134,10 @@ impl Script {
         let mut prepare = Vec::new();
         for (s, step) in scenario.prepare.iter().enumerate() {
             let at = format!("prepare[{s}]");
-            let resolve = |name: &str| builtin(name).or_else(|| shared.0.get(name).map(|i| Hole::Shared(*i)));
+            let ours = |name: &str| shared.get(name).map(|(index, stores)| (Hole::Shared(index), stores));
+            let resolve = |name: &str| builtin(name).or_else(|| ours(name));
             let mut made = compile_step("prepare", step, &at, resolve)?;
-            made.extract = step.extract.iter().map(|(n, p)| (shared.index(n), p.clone())).collect();
+            made.extract = step.extract.iter().map(|(n, p)| (shared.index(n, step), p.clone())).collect();
             prepare.push(made);
         }
         let (mut steps, mut journeys, mut own_count, mut weight_end) = (Vec::new(), Vec::new(), 0, 0_u64);
@@ -101,12 +147,12 @@ impl Script {
             for (s, step) in journey.steps.iter().enumerate() {
                 let at = format!("journeys[{j}].steps[{s}]");
                 let resolve = |name: &str| {
-                    let mine = || own.0.get(name).map(|i| Hole::Own(*i));
-                    let ours = || shared.0.get(name).map(|i| Hole::Shared(*i));
+                    let mine = || own.get(name).map(|(index, stores)| (Hole::Own(index), stores));
+                    let ours = || shared.get(name).map(|(index, stores)| (Hole::Shared(index), stores));
                     builtin(name).or_else(mine).or_else(ours)
                 };
                 let mut made = compile_step(&journey.journey, step, &at, resolve)?;
-                made.extract = step.extract.iter().map(|(n, p)| (own.index(n), p.clone())).collect();
+                made.extract = step.extract.iter().map(|(n, p)| (own.index(n, step), p.clone())).collect();
                 steps.push(made);
             }
             own_count = own_count.max(own.0.len());
@@ -151,43 +197,69 @@ impl Script {
     }
 }
 
-fn builtin(name: &str) -> Option<Hole> {
-    match name {
-        "op" => Some(Hole::Op),
-        "user" => Some(Hole::User),
-        "random" => Some(Hole::Random),
-        _ => None,
-    }
+fn builtin(name: &str) -> Option<Resolved> {
+    let hole = match name {
+        "op" => Hole::Op,
+        "user" => Hole::User,
+        "random" => Hole::Random,
+        _ => return None,
+    };
+    Some((hole, Stores::NONE))
+}
+
+/// The variable of a read must come from a write to the store that is read, else its absence would prove nothing.
+fn compile_reads(reads: &Reads, resolve: impl Fn(&str) -> Option<Resolved>) -> Result<ScriptReads, String> {
+    let store = reads.store;
+    let what = match (&reads.of, &reads.list) {
+        (Some(of), _) => match resolve(of) {
+            Some((hole @ (Hole::Own(_) | Hole::Shared(_)), stores)) if stores.contains(store) => {
+                ReadWhat::Object(hole)
+            }
+            _ => {
+                let store = store.as_str();
+                return Err(format!(
+                    "names ${{{of}}}, which no earlier step extracts that writes to {store}"
+                ));
+            }
+        },
+        (None, Some(at)) => ReadWhat::List { at: at.clone(), more: reads.more.clone() },
+        (None, None) => return Err("needs either of or list".to_owned()),
+    };
+    Ok(ScriptReads { store, what })
 }
 
 fn compile_step(
     journey: &str,
     step: &Step,
     at: &str,
-    resolve: impl Fn(&str) -> Option<Hole>,
+    resolve: impl Fn(&str) -> Option<Resolved>,
 ) -> Result<ScriptStep, LoadError> {
     let bad = |field: &str| {
         let field = format!("scenario.{at}.{field}");
         move |message| LoadError::Spec { field, message }
     };
-    let path = Template::parse(&step.path, &resolve).map_err(bad("path"))?;
-    let body = step.body.as_deref().map(|body| Template::parse(body, &resolve)).transpose();
+    let reads = step.reads.as_ref().map(|reads| compile_reads(reads, &resolve)).transpose();
+    let reads = reads.map_err(bad("reads"))?;
+    let resolve = |name: &str| resolve(name).map(|(hole, _)| hole);
+    let path = Template::parse(&step.path, resolve).map_err(bad("path"))?;
+    let body = step.body.as_deref().map(|body| Template::parse(body, resolve)).transpose();
     let body = body.map_err(bad("body"))?;
     let headers = step.headers.iter().map(|(name, text)| {
         let field = format!("headers.{name}");
-        Ok((name.clone(), Template::parse(text, &resolve).map_err(bad(&field))?))
+        Ok((name.clone(), Template::parse(text, resolve).map_err(bad(&field))?))
     });
     let headers = headers.collect::<Result<Vec<_>, LoadError>>()?;
     let others = body.iter().chain(headers.iter().map(|(_, template)| template));
     let needs = path.own_holes().chain(others.flat_map(Template::own_holes)).collect();
     Ok(ScriptStep {
-        name: format!("{journey}.{}", step.step),
+        name: Name::of(&format!("{journey}.{}", step.step)),
         method: step.method,
         path,
         body,
         headers,
         poll: step.poll.clone(),
         writes: step.writes,
+        reads,
         accept: step.accept.clone(),
         extract: Vec::new(),
         assert: step.assert.iter().map(|(p, v)| (p.clone(), v.clone())).collect(),
@@ -249,6 +321,23 @@ mod tests {
         for journeys in table {
             let message = Script::compile(&scenario(journeys)).expect_err("must fail").to_string();
             assert!(message.contains("journeys[0].steps[0]"), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_must_come_from_a_write_to_that_store() {
+        let journey = |writes: &str, of: &str| {
+            format!(
+                "[{{journey: a, weight: 1, steps: [{{step: x, method: POST, path: '/${{op}}', writes: {writes}, extract: {{v: /v}}}}, \
+                 {{step: y, method: GET, path: '/${{v}}/${{model}}/${{user}}', reads: {{store: postgres, of: {of}}}}}]}}]"
+            )
+        };
+        let script = Script::compile(&scenario(&journey("[kafka, postgres]", "v"))).expect("compiles");
+        assert_eq!(script.steps[1].reads_object(), Some(Hole::Own(0)));
+        for (writes, of) in [("redis", "v"), ("postgres", "model"), ("postgres", "user")] {
+            let message =
+                Script::compile(&scenario(&journey(writes, of))).expect_err("must fail").to_string();
+            assert!(message.contains("journeys[0].steps[1].reads") && message.contains(of), "{message}");
         }
     }
 }

@@ -153,11 +153,11 @@ mod tests {
     use crate::model::ErrorClass;
 
     fn operation(intended_us: u64, sent_us: u64, done_us: u64, outcome: OperationOutcome) -> Operation {
-        let step = "a.b".to_owned();
         Operation {
             id: None,
-            step,
-            store: None,
+            step: "a.b".into(),
+            writes: None.into(),
+            reads: None,
             intended_us,
             sent_us,
             done_us,
@@ -165,6 +165,7 @@ mod tests {
             error: None,
             status: None,
             degraded: false,
+            seen: None,
         }
     }
 

@@ -1,17 +1,18 @@
 //! The one wrapper around every request: renders, stamps, sends, reads the whole body, judges.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
 use super::LoadError;
 use super::classify::{Judged, judge_error, judge_status};
-use super::script::ScriptStep;
+use super::script::{ReadWhat, ScriptStep};
 use super::shared::Shared;
 use super::spec::ChildSpec;
 use super::template::{Escape, Hole, Template};
-use super::vars::mix;
-use crate::model::{ErrorClass, Method, OpId, Operation, OperationOutcome};
+use super::vars::{Value, mix};
+use crate::model::{ErrorClass, ListName, Method, OpId, Operation, OperationOutcome, Seen, Store};
 
 /// A connection that is not there by then is not coming.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,7 +35,7 @@ pub struct Ask<'a> {
 #[derive(Debug)]
 pub struct Done {
     pub operation: Operation,
-    pub extracted: Vec<(u16, String)>,
+    pub extracted: Vec<(u16, Value)>,
 }
 
 /// The client of all lanes: no proxy, no redirects, no compression, keep-alive.
@@ -66,57 +67,92 @@ pub fn client(spec: &ChildSpec, lanes: usize) -> Result<reqwest::Client, LoadErr
 /// Makes the request, within what is left of the user's patience. A step that polls is made again while its answer says
 /// "not yet"; it is one operation, from its first request to its last answer.
 pub async fn send(shared: &Shared, ask: &Ask<'_>) -> Done {
-    let write = ask.step.writes.is_some();
     let sent_us = shared.clock.now_us();
-    let mut extracted = Vec::new();
-    let (mut judged, mut status, mut degraded) = once(shared, ask, sent_us, &mut extracted).await;
+    let mut answer = once(shared, ask, sent_us).await;
     if let Some(poll) = &ask.step.poll {
         let until_us = ask.intended_us.saturating_add(shared.script.timeout_us);
         for _ in 1..poll.times_max {
-            let pending = status.is_some_and(|status| poll.r#while.contains(&status));
+            let pending = answer.status.is_some_and(|status| poll.r#while.contains(&status));
             let next_us = shared.clock.now_us().saturating_add(poll.every_ms.saturating_mul(1000));
             if !pending || next_us >= until_us {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(poll.every_ms)).await;
-            extracted.clear();
-            (judged, status, degraded) = once(shared, ask, shared.clock.now_us(), &mut extracted).await;
+            answer = once(shared, ask, shared.clock.now_us()).await;
         }
     }
+    let own = (!ask.step.writes.is_empty()).then(|| OpId::new(&ask.op));
+    let (reads, of, seen) = answer.says(shared, ask);
     let operation = Operation {
-        id: write.then(|| OpId(ask.op.clone())),
-        step: ask.step.name.clone(),
-        store: ask.step.writes,
+        id: own.or(of),
+        step: ask.step.name,
+        writes: ask.step.writes,
+        reads,
         intended_us: ask.intended_us,
         sent_us,
         done_us: shared.clock.now_us(),
-        outcome: judged.outcome,
-        error: judged.error,
-        status,
-        degraded,
+        outcome: answer.judged.outcome,
+        error: answer.judged.error,
+        status: answer.status,
+        degraded: answer.degraded && answer.judged.outcome == OperationOutcome::Ok,
+        seen,
     };
-    Done { operation, extracted }
+    let value = |(index, text): (u16, String)| (index, Value { text: text.into(), of: own });
+    Done { operation, extracted: answer.extracted.into_iter().map(value).collect() }
 }
 
-/// One request and its answer; the last is whether the answer says that it was given with less than usual.
-async fn once(
-    shared: &Shared,
-    ask: &Ask<'_>,
-    sent_us: u64,
-    extracted: &mut Vec<(u16, String)>,
-) -> (Judged, Option<u16>, bool) {
-    let write = ask.step.writes.is_some();
-    let Some(request) = request(shared, ask, sent_us) else {
-        return (Judged::failed(ErrorClass::Other), None, false);
+/// What one request came to.
+struct Answer {
+    judged: Judged,
+    status: Option<u16>,
+    /// It says that it was given with less than usual.
+    degraded: bool,
+    /// Of a read of one object: the write that made it.
+    of: Option<OpId>,
+    extracted: Vec<(u16, String)>,
+    /// Of a read of a list: all of its elements.
+    list: Option<Vec<OpId>>,
+}
+
+impl Answer {
+    fn without(judged: Judged) -> Self {
+        Self { judged, status: None, degraded: false, of: None, extracted: Vec::new(), list: None }
+    }
+
+    /// What the answer says of a store: which one, and the object or the list. Nothing unless it is certain.
+    fn says(&mut self, shared: &Shared, ask: &Ask<'_>) -> (Option<Store>, Option<OpId>, Option<Box<Seen>>) {
+        let Some(reads) = &ask.step.reads else { return (None, None, None) };
+        let there = self.judged.outcome == OperationOutcome::Ok;
+        match &reads.what {
+            ReadWhat::Object(_) if there || self.status == Some(404) => {
+                (self.of.and(Some(reads.store)), self.of, None)
+            }
+            ReadWhat::List { .. } if there => {
+                let list = ListName::new(&user_name(shared, ask.user));
+                let seen = self.list.take().map(|ids| Box::new(Seen { list, kept: 0, then: ids.into() }));
+                (seen.is_some().then_some(reads.store), None, seen)
+            }
+            _ => (None, None, None),
+        }
+    }
+}
+
+/// One request and its answer.
+async fn once(shared: &Shared, ask: &Ask<'_>, sent_us: u64) -> Answer {
+    let write = !ask.step.writes.is_empty();
+    let of = Cell::new(None);
+    let Some(request) = request(shared, ask, sent_us, &of) else {
+        return Answer::without(Judged::failed(ErrorClass::Other));
     };
     match request.send().await {
-        Err(error) => (judge_error(&error, write), None, false),
+        Err(error) => Answer::without(judge_error(&error, write)),
         Ok(response) => {
-            let status = response.status().as_u16();
-            let header = ask.step.degraded.as_ref().and_then(|degraded| degraded.header.as_ref());
-            let mut degraded = header.is_some_and(|name| response.headers().contains_key(name));
-            let judged = answer(shared, ask.step, response, extracted, &mut degraded).await;
-            (judged, Some(status), degraded && judged.outcome == OperationOutcome::Ok)
+            let mut found = Answer::without(Judged::OK);
+            (found.status, found.of) = (Some(response.status().as_u16()), of.get());
+            let mark = ask.step.degraded.as_ref().and_then(|degraded| degraded.header.as_ref());
+            found.degraded = mark.is_some_and(|name| response.headers().contains_key(name));
+            found.judged = answer(shared, ask.step, response, &mut found).await;
+            found
         }
     }
 }
@@ -126,10 +162,9 @@ async fn answer(
     shared: &Shared,
     step: &ScriptStep,
     mut response: reqwest::Response,
-    extracted: &mut Vec<(u16, String)>,
-    degraded: &mut bool,
+    found: &mut Answer,
 ) -> Judged {
-    let write = step.writes.is_some();
+    let write = !step.writes.is_empty();
     let status = response.status().as_u16();
     let accepted = step.accepts(status);
     let keep = !accepted || step.reads_body();
@@ -152,20 +187,20 @@ async fn answer(
     if !accepted {
         return judge_status(status, &body, write);
     }
-    if step.reads_body() && !holds(step, &body, extracted, degraded) {
-        extracted.clear();
+    if step.reads_body() && !holds(step, &body, found) {
+        (found.extracted, found.list) = (Vec::new(), None);
         return Judged::unsure(ErrorClass::Assertion, write);
     }
     Judged::OK
 }
 
-/// Whether the answer has all that the step asserts and extracts.
-fn holds(step: &ScriptStep, body: &[u8], extracted: &mut Vec<(u16, String)>, degraded: &mut bool) -> bool {
+/// Whether the answer has all that the step asserts, extracts and reads.
+fn holds(step: &ScriptStep, body: &[u8], found: &mut Answer) -> bool {
     let Ok(answer) = serde_json::from_slice::<serde_json::Value>(body) else {
-        return step.extract.is_empty() && step.assert.is_empty();
+        return step.extract.is_empty() && step.assert.is_empty() && step.list().is_none();
     };
     // An answer without the mark is whole.
-    *degraded |= step.degraded_pointer().and_then(|pointer| answer.pointer(pointer))
+    found.degraded |= step.degraded_pointer().and_then(|pointer| answer.pointer(pointer))
         == Some(&serde_json::Value::Bool(true));
     for (index, pointer) in &step.extract {
         let value = match answer.pointer(pointer) {
@@ -173,16 +208,30 @@ fn holds(step: &ScriptStep, body: &[u8], extracted: &mut Vec<(u16, String)>, deg
             Some(other @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => other.to_string(),
             _ => return false,
         };
-        extracted.push((*index, value));
+        found.extracted.push((*index, value));
+    }
+    if let Some((at, more)) = step.list() {
+        let elements = answer.pointer(at).and_then(serde_json::Value::as_array);
+        let ids: Option<Vec<OpId>> =
+            elements.and_then(|ids| ids.iter().map(|id| id.as_str().map(OpId::new)).collect());
+        let whole = more.is_none_or(|more| answer.pointer(more).is_none_or(serde_json::Value::is_null));
+        let Some(ids) = ids else { return false };
+        found.list = whole.then_some(ids);
     }
     step.assert.iter().all(|(pointer, want)| answer.pointer(pointer) == Some(want))
 }
 
-/// None when a hole has no value: the caller's mistake, since it checks first.
-fn request(shared: &Shared, ask: &Ask<'_>, sent_us: u64) -> Option<reqwest::RequestBuilder> {
+/// None when a hole has no value: the caller's mistake, since it checks first. `of` becomes the write that made the object
+/// which the path names.
+fn request(
+    shared: &Shared,
+    ask: &Ask<'_>,
+    sent_us: u64,
+    of: &Cell<Option<OpId>>,
+) -> Option<reqwest::RequestBuilder> {
     let mut url = String::with_capacity(128);
     url.push_str(&shared.spec.base_url);
-    if !render(shared, ask, &ask.step.path, &mut url, Escape::Path) {
+    if !render(shared, ask, &ask.step.path, &mut url, Escape::Path, of) {
         return None;
     }
     let method = match ask.step.method {
@@ -199,31 +248,53 @@ fn request(shared: &Shared, ask: &Ask<'_>, sent_us: u64) -> Option<reqwest::Requ
         .header("x-operation-id", &ask.op)
         .header("traceparent", traceparent(shared, ask.draw))
         .timeout(Duration::from_micros(patience_us));
+    let other = Cell::new(None);
     for (name, template) in &ask.step.headers {
         let mut value = String::with_capacity(128);
-        if !render(shared, ask, template, &mut value, Escape::Header) {
+        if !render(shared, ask, template, &mut value, Escape::Header, &other) {
             return None;
         }
         builder = builder.header(name, value);
     }
     let Some(template) = &ask.step.body else { return Some(builder) };
     let mut body = String::with_capacity(128);
-    render(shared, ask, template, &mut body, Escape::Json)
+    render(shared, ask, template, &mut body, Escape::Json, &other)
         .then(|| builder.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body))
 }
 
-fn render(shared: &Shared, ask: &Ask<'_>, template: &Template, out: &mut String, escape: Escape) -> bool {
+fn render(
+    shared: &Shared,
+    ask: &Ask<'_>,
+    template: &Template,
+    out: &mut String,
+    escape: Escape,
+    of: &Cell<Option<OpId>>,
+) -> bool {
     use std::fmt::Write as _;
+    // The value and its write in one look: another lane may give the user a new one at any time.
+    let given = |hole: Hole, value: Option<Option<OpId>>| {
+        if ask.step.reads_object() == Some(hole) {
+            of.set(value.flatten());
+        }
+        value.is_some()
+    };
     template.render(out, escape, |hole, to| match hole {
         Hole::Op => {
             to.push_str(&ask.op);
             true
         }
-        Hole::User => write!(to, "{}-u{}", shared.spec.run, ask.user).is_ok(),
+        Hole::User => {
+            to.push_str(&user_name(shared, ask.user));
+            true
+        }
         Hole::Random => write!(to, "{}", mix(ask.draw, 1, 0) >> 33).is_ok(),
-        Hole::Own(index) => shared.vars.own(ask.user, index, to),
-        Hole::Shared(index) => shared.vars.shared(index, ask.draw, to),
+        Hole::Own(index) => given(hole, shared.vars.own(ask.user, index, to)),
+        Hole::Shared(index) => given(hole, shared.vars.shared(index, ask.draw, to)),
     })
+}
+
+fn user_name(shared: &Shared, user: u32) -> String {
+    format!("{}-u{user}", shared.spec.run)
 }
 
 /// W3C trace context; the ids follow from the seed and are never zero.

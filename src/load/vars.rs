@@ -2,15 +2,24 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use crate::model::OpId;
+
 /// The variables of one user, by index; absent until an answer gave a value.
-type Held = Option<Box<[Option<Box<str>>]>>;
+type Held = Option<Box<[Option<Value>]>>;
+
+/// An extracted value, and the write whose answer it was extracted from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    pub text: Box<str>,
+    pub of: Option<OpId>,
+}
 
 /// Extracted values: each user's own, and the lists that `prepare` filled for all.
 #[derive(Debug)]
 pub struct Vars {
     own_count: usize,
     own: Mutex<Vec<Held>>,
-    shared: OnceLock<Vec<Vec<String>>>,
+    shared: OnceLock<Vec<Vec<Value>>>,
 }
 
 impl Vars {
@@ -20,45 +29,43 @@ impl Vars {
         Self { own_count, own: Mutex::new(vec![None; held]), shared: OnceLock::new() }
     }
 
-    pub fn set_own(&self, user: u32, index: u16, value: &str) {
+    pub fn set_own(&self, user: u32, index: u16, value: Value) {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let count = self.own_count;
         if let Some(held) = own.get_mut(user as usize) {
             let values = held.get_or_insert_with(|| vec![None; count].into_boxed_slice());
             if let Some(slot) = values.get_mut(index as usize) {
-                *slot = Some(value.into());
+                *slot = Some(value);
             }
         }
     }
 
-    /// Appends the value to `out`; false when there is none yet.
-    pub fn own(&self, user: u32, index: u16, out: &mut String) -> bool {
+    /// Appends the value to `out`, and says whose answer it was; none when there is none yet.
+    pub fn own(&self, user: u32, index: u16, out: &mut String) -> Option<Option<OpId>> {
         let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let value = own.get(user as usize).and_then(|held| held.as_ref()?.get(index as usize)?.as_deref());
-        value.is_some_and(|value| {
-            out.push_str(value);
-            true
-        })
+        let value = own.get(user as usize)?.as_ref()?.get(index as usize)?.as_ref()?;
+        out.push_str(&value.text);
+        Some(value.of)
     }
 
     /// Whether the user holds all of them.
     pub fn has_own(&self, user: u32, indices: &[u16]) -> bool {
-        indices.iter().all(|index| self.own(user, *index, &mut String::new()))
+        indices.iter().all(|index| self.own(user, *index, &mut String::new()).is_some())
     }
 
     /// Once, when `prepare` is done.
-    pub fn share(&self, lists: Vec<Vec<String>>) {
+    pub fn share(&self, lists: Vec<Vec<Value>>) {
         // A second call would be a bug; the first lists stay.
         let _ = self.shared.set(lists);
     }
 
     /// Draws from a list; one draw takes the same place in every list, so that what was extracted together
     /// stays together.
-    pub fn shared(&self, index: u16, draw: u64, out: &mut String) -> bool {
-        let list = self.shared.get().and_then(|lists| lists.get(index as usize));
-        let Some(list) = list.filter(|list| !list.is_empty()) else { return false };
-        out.push_str(&list[(draw % list.len() as u64) as usize]);
-        true
+    pub fn shared(&self, index: u16, draw: u64, out: &mut String) -> Option<Option<OpId>> {
+        let list = self.shared.get()?.get(index as usize).filter(|list| !list.is_empty())?;
+        let value = &list[(draw % list.len() as u64) as usize];
+        out.push_str(&value.text);
+        Some(value.of)
     }
 }
 
@@ -91,15 +98,17 @@ mod tests {
     fn users_hold_their_own_and_draw_from_the_shared() {
         let vars = Vars::new(2, 2);
         assert!(!vars.has_own(1, &[1]));
-        vars.set_own(1, 1, "x");
+        let value = |text: &str, of: &str| Value { text: text.into(), of: Some(of.into()) };
+        vars.set_own(1, 1, value("x", "r-1"));
         assert!(vars.has_own(1, &[1]) && !vars.has_own(1, &[0, 1]) && !vars.has_own(0, &[1]));
         let mut out = String::new();
-        assert!(!vars.shared(0, 5, &mut out));
-        vars.share(vec![vec!["a".into(), "b".into()], Vec::new()]);
-        assert!(vars.shared(0, 5, &mut out) && vars.own(1, 1, &mut out));
+        assert_eq!(vars.shared(0, 5, &mut out), None);
+        vars.share(vec![vec![value("a", "r-2"), value("b", "r-3")], Vec::new()]);
+        assert_eq!(vars.shared(0, 5, &mut out), Some(Some("r-3".into())));
+        assert_eq!(vars.own(1, 1, &mut out), Some(Some("r-1".into())));
         assert_eq!(out, "bx");
-        assert!(!vars.shared(1, 5, &mut out), "an empty list has nothing to draw");
-        vars.set_own(9, 0, "nobody"); // no such user: ignored, not a panic
+        assert_eq!(vars.shared(1, 5, &mut out), None, "an empty list has nothing to draw");
+        vars.set_own(9, 0, value("nobody", "r-4")); // no such user: ignored, not a panic
     }
 
     #[test]

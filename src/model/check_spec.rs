@@ -32,6 +32,9 @@ checks! {
     LostWrites "lost-writes";
     DuplicatedWrites "duplicated-writes";
     ReplicasRestored "replicas-restored";
+    StaleReads "stale-reads";
+    DirtyReads "dirty-reads";
+    ReorderedWrites "reordered-writes";
     SingleWriter "single-writer";
     AlertFires "alert-fires";
     Breaker "breaker";
@@ -39,6 +42,21 @@ checks! {
     Amplification "amplification";
     StaysClosed "stays-closed";
     Scales "scales";
+}
+
+impl CheckKind {
+    /// Why it has nothing to judge in that store.
+    fn cannot_judge(self, store: Store) -> Option<&'static str> {
+        match self {
+            Self::ReorderedWrites if !store.keeps_order() => {
+                Some("must be redis: no other store promises an order")
+            }
+            Self::StaleReads | Self::DirtyReads if store == Store::Kafka => {
+                Some("must be one that clients read: postgres, redis or jobs")
+            }
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -109,10 +127,10 @@ pub struct CheckSpec {
     /// `recovery-time`: how long it must hold to count.
     #[serde(default)]
     pub stable_for_seconds: Option<f64>,
-    /// `lost-writes`, `duplicated-writes`.
+    /// `lost-writes`, `duplicated-writes`, `reordered-writes`, `stale-reads`, `dirty-reads`.
     #[serde(default)]
     pub store: Option<Store>,
-    /// `lost-writes`, `duplicated-writes`: how many are allowed; 0 when absent.
+    /// With `store`: how many are allowed; 0 when absent.
     #[serde(default)]
     pub max: Option<u64>,
     /// `replicas-restored`, `single-writer`: which component; that of the fault's target when absent. `alert-fires`: only alerts with this
@@ -190,11 +208,11 @@ impl CheckSpec {
 
     fn fields(&self) -> [Field; 21] {
         use CheckKind::{
-            AlertFires, Amplification, Breaker, Degraded, DuplicatedWrites, ErrorRate, Latency, LostWrites,
-            RecoveryTime, ReplicasRestored, Scales, SingleWriter,
+            AlertFires, Amplification, Breaker, Degraded, DirtyReads, DuplicatedWrites, ErrorRate, Latency,
+            LostWrites, RecoveryTime, ReorderedWrites, ReplicasRestored, Scales, SingleWriter, StaleReads,
         };
         const WINDOWED: &[CheckKind] = &[ErrorRate, Latency, Degraded, Amplification];
-        const STORED: &[CheckKind] = &[LostWrites, DuplicatedWrites];
+        const STORED: &[CheckKind] = &[LostWrites, DuplicatedWrites, ReorderedWrites, StaleReads, DirtyReads];
         const MAY_BE_TIMED: &[CheckKind] = &[RecoveryTime, ReplicasRestored, AlertFires, SingleWriter];
         const TIMED: &[CheckKind] = &[RecoveryTime, ReplicasRestored, AlertFires];
         const OF_ONE: &[CheckKind] =
@@ -243,6 +261,9 @@ impl CheckSpec {
         if kind == CheckKind::SingleWriter && !written {
             let message = "must be one whose members say who takes writes: postgres, redis, zookeeper";
             return Some(("component", message.to_owned()));
+        }
+        if let Some(message) = self.store.and_then(|store| kind.cannot_judge(store)) {
+            return Some(("store", message.to_owned()));
         }
         let compared = matches!(kind, CheckKind::Degraded | CheckKind::Amplification);
         if compared && self.window == Some(WindowName::Baseline) {
@@ -313,6 +334,11 @@ mod tests {
             "{check: degraded, step: decide, window: fault, minPercent: 1}",
             "{check: amplification, component: inference, window: fault, maxRatio: 1.5}",
             "{check: stays-closed, max: 1}",
+            "{check: stale-reads, store: jobs}",
+            "{check: stale-reads, store: kafka}",
+            "{check: dirty-reads, max: 1}",
+            "{check: reordered-writes, store: postgres}",
+            "{check: reordered-writes, store: redis, max: 2}",
             "{check: scales, component: edge, outWithinSeconds: 60, inWithinSeconds: 120, maxFlaps: 1}",
         ];
         let said: Vec<String> = cases.iter().map(|yaml| format!("{yaml}\n  {}", problem(yaml))).collect();

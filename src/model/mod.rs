@@ -11,6 +11,7 @@ mod file;
 mod hidden;
 mod ids;
 mod limits;
+mod name;
 mod object;
 mod object_ref;
 mod operation;
@@ -24,6 +25,7 @@ mod scenario;
 mod script;
 mod snapshot;
 mod stop_when;
+mod store;
 mod timeline;
 mod tolerance;
 mod verdict;
@@ -38,11 +40,12 @@ pub use fault_kind::{FaultKind, On, Shape};
 pub use fault_spec::{FaultSpec, Repeat, TargetSpec};
 pub use file::{FileError, Problem, parse_yaml, read_text, read_yaml};
 pub use hidden::Hidden;
-pub use ids::{OpId, RunId, Seed};
+pub use ids::{ListName, OpId, RunId, Seed};
 pub use limits::{Limits, PROTECTED_NAMESPACES, STACK_NAMESPACE};
+pub use name::Name;
 pub use object::{Edit, OnConflict, Restored, TOUCHED_LABEL, UNDO_ANNOTATION, edit, forget, restore};
 pub use object_ref::ObjectRef;
-pub use operation::{ErrorClass, Operation, OperationOutcome};
+pub use operation::{ErrorClass, Operation, OperationOutcome, Seen};
 pub use parameters::{Direction, Parameters};
 pub use plan::{Plan, PlannedChange, PlannedFault, Target};
 pub use question::{Answered, Facts, Judging, NodeFact, PodFact, Question, Reading, WorkloadFact};
@@ -52,13 +55,13 @@ pub use report::{
     Windows as WindowReports,
 };
 pub use samples::{GENERATOR_LIMITED_SHARE_MAX, Latencies, Quantile, Samples, Tally, in_limited_second};
-pub use scenario::{Degraded, Journey, Method, Poll, Scenario, Step, Think};
+pub use scenario::{Degraded, Journey, Method, Poll, Reads, Scenario, Step, Think};
 pub use script::{Activity, Deed, HttpCall, Probe, ProcessCall, Script};
 pub use snapshot::{
-    Component, Leadership, NodeInfo, ObjectInfo, PodInfo, Role, RoleFact, ServiceInfo, Snapshot, Store,
-    WorkloadInfo,
+    Component, Leadership, NodeInfo, ObjectInfo, PodInfo, Role, RoleFact, ServiceInfo, Snapshot, WorkloadInfo,
 };
 pub use stop_when::{StopCondition, StopKind};
+pub use store::{Store, Stores};
 pub use timeline::{FaultRecord, Timeline, Window, Windows};
 pub use tolerance::{Tolerance, Within, Wrong};
 pub use verdict::{Finding, RunOutcome, Verdict};

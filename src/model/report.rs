@@ -120,7 +120,22 @@ pub struct LedgerTotals {
     pub phantom: u64,
     /// Indeterminate ones that the store has.
     pub indeterminate_present: u64,
-    /// Up to 100 ids of each of the three, as `lost ID`, `duplicated ID`, `phantom ID`.
+    /// Reads whose answer says what the store held.
+    #[serde(default)]
+    pub reads: u64,
+    /// Reads that lacked what had been acknowledged before they began, and is in the store in the end.
+    #[serde(default)]
+    pub stale_reads: u64,
+    /// Reads that saw what is not in the store in the end, or in another place of its list.
+    #[serde(default)]
+    pub dirty_reads: u64,
+    /// Of a store that keeps an order: writes that precede one that was acknowledged before they were sent.
+    #[serde(default)]
+    pub reordered: u64,
+    /// Acknowledged and in the store's lists, and no read saw it. No anomaly: reads say nothing of it.
+    #[serde(default)]
+    pub never_read: u64,
+    /// Up to 100 ids of each of the six, as `lost ID`, `duplicated ID`, `phantom ID`, `stale ID`, `dirty ID`, `reordered ID`.
     pub examples: Vec<String>,
     /// What the store's own figures contradict: sums that differ, writes that cannot be looked up. Bounded.
     #[serde(default)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FileError, Store, read_yaml};
+use super::{FileError, Store, Stores, read_yaml};
 
 /// One scenario file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -84,6 +84,22 @@ pub struct Degraded {
     pub pointer: Option<String>,
 }
 
+/// What the answer of a read says of a store, so that it can be held against what was acknowledged before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Reads {
+    pub store: Store,
+    /// Of one object: the variable in the path that names it, which an acknowledged write gave. 404 says that it is not there.
+    #[serde(default)]
+    pub of: Option<String>,
+    /// Of the user's own list: JSON pointer to the operation ids in it, in their order.
+    #[serde(default)]
+    pub list: Option<String>,
+    /// With `list`: JSON pointer to what only a partial answer has. Such an answer is not recorded.
+    #[serde(default)]
+    pub more: Option<String>,
+}
+
 /// One request. `${name}` in path, headers and body is replaced: `${op}` a fresh operation id, `${user}` the
 /// logical user, `${random}` a number, else what an earlier step extracted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -101,9 +117,13 @@ pub struct Step {
     /// Reads only.
     #[serde(default)]
     pub poll: Option<Poll>,
-    /// The store that an acknowledged answer promises to keep the operation in.
+    /// The stores that an acknowledged answer promises to keep the operation in: one, or a list.
     #[serde(default)]
-    pub writes: Option<Store>,
+    #[schemars(with = "Vec<Store>")]
+    pub writes: Stores,
+    /// What the answer says of a store.
+    #[serde(default)]
+    pub reads: Option<Reads>,
     /// Statuses that acknowledge; 200 to 299 when empty.
     #[serde(default)]
     pub accept: Vec<u16>,
@@ -188,7 +208,7 @@ impl Step {
             return Some(("path", "must begin with /".to_owned()));
         }
         let text = format!("{}{}", self.path, self.body.as_deref().unwrap_or_default());
-        if self.writes.is_some() && !text.contains("${op}") {
+        if !self.writes.is_empty() && !text.contains("${op}") {
             return Some((
                 "writes",
                 "needs ${op} in path or body, or the ledger cannot find it again".to_owned(),
@@ -203,13 +223,36 @@ impl Step {
         if let Some(message) = self.degraded.as_ref().and_then(Degraded::problem) {
             return Some(("degraded", message));
         }
+        if let Some(message) = self.reads.as_ref().and_then(|reads| self.reads_problem(reads)) {
+            return Some(("reads", message));
+        }
         let pointers = self.extract.values().chain(self.assert.keys());
         let bad = pointers.into_iter().find(|pointer| !pointer.starts_with('/'));
         bad.map(|pointer| ("extract", format!("{pointer} is not a JSON pointer: it must begin with /")))
     }
 
+    fn reads_problem(&self, reads: &Reads) -> Option<String> {
+        if self.method != Method::Get || !self.writes.is_empty() {
+            return Some("is for GET without writes".to_owned());
+        }
+        let bad = [&reads.list, &reads.more].into_iter().flatten().find(|pointer| !pointer.starts_with('/'));
+        if let Some(pointer) = bad {
+            return Some(format!("{pointer} is not a JSON pointer: it must begin with /"));
+        }
+        let path = |name: &str| self.path.contains(&format!("${{{name}}}"));
+        match (&reads.of, &reads.list) {
+            (Some(_), None) if reads.more.is_some() => Some("takes more only with list".to_owned()),
+            (Some(of), None) => (!path(of)).then(|| format!("names ${{{of}}}, which the path does not hold")),
+            (None, Some(_)) if !reads.store.keeps_order() => {
+                Some(format!("{} keeps no lists: use of", reads.store.as_str()))
+            }
+            (None, Some(_)) => (!path("user")).then(|| "of a list needs ${user} in the path".to_owned()),
+            _ => Some("needs either of or list".to_owned()),
+        }
+    }
+
     fn poll_problem(&self, poll: &Poll) -> Option<String> {
-        if self.method != Method::Get || self.writes.is_some() {
+        if self.method != Method::Get || !self.writes.is_empty() {
             return Some("is for reads: a write would be made again".to_owned());
         }
         if poll.r#while.is_empty() || !(1..=60_000).contains(&poll.every_ms) {
@@ -297,5 +340,43 @@ mod tests {
         ] {
             assert_eq!(step(&text).map(|(field, _)| field), Some(field), "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_read_says_is_checked() {
+        let read = |path: &str, what: &str| {
+            let text = format!("{{step: s, method: GET, path: '{path}', reads: {{{what}}}}}");
+            let step: Step = super::super::parse_yaml(Path::new("s.yaml"), &text).expect("a step");
+            step.problem().map(|(field, message)| format!("{field} {message}"))
+        };
+        assert_eq!(read("/m/${id}", "store: postgres, of: id"), None);
+        assert_eq!(read("/s/${user}", "store: redis, list: /events, more: /next"), None);
+        for (path, what, says) in [
+            ("/m/1", "store: postgres, of: id", "which the path does not hold"),
+            ("/m/${id}", "store: postgres", "either of or list"),
+            ("/m/${id}/${user}", "store: redis, of: id, list: /e", "either of or list"),
+            ("/m/${id}", "store: redis, of: id, more: /e", "more only with list"),
+            ("/s/${user}", "store: postgres, list: /e", "keeps no lists"),
+            ("/s/1", "store: redis, list: /e", "needs ${user}"),
+            ("/s/${user}", "store: redis, list: e", "not a JSON pointer"),
+        ] {
+            let message = read(path, what).expect(what);
+            assert!(message.starts_with("reads ") && message.contains(says), "{message}");
+        }
+        assert_eq!(
+            step("method: POST, reads: {store: redis, list: /e}").map(|(field, _)| field),
+            Some("reads")
+        );
+    }
+
+    #[test]
+    fn a_step_may_write_to_several_stores() {
+        let text = "{step: s, method: POST, path: '/${op}', writes: [jobs, kafka]}";
+        let step: Step = super::super::parse_yaml(Path::new("s.yaml"), text).expect("a step");
+        assert_eq!(step.writes.iter().collect::<Vec<_>>(), [Store::Jobs, Store::Kafka]);
+        let one: Step =
+            super::super::parse_yaml(Path::new("s.yaml"), &text.replace("[jobs, kafka]", "redis"))
+                .expect("a step");
+        assert!(one.writes.contains(Store::Redis) && one.problem().is_none());
     }
 }

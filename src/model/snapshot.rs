@@ -141,24 +141,6 @@ impl Role {
     }
 }
 
-/// Where acknowledged writes are kept, and can be read back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Store {
-    Postgres,
-    Redis,
-}
-
-impl Store {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgres",
-            Self::Redis => "redis",
-        }
-    }
-}
-
 /// A pod's role as its server says it, with where the word comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleFact {

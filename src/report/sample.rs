@@ -66,9 +66,10 @@ fn operation(index: u64) -> Operation {
     let intended_us = index * 100_000;
     let refused = (10_200_000..11_700_000).contains(&intended_us);
     Operation {
-        id: (index.is_multiple_of(5)).then(|| OpId(format!("r-{index}"))),
+        id: (index.is_multiple_of(5)).then(|| OpId::new(&format!("r-{index}"))),
         step: "shop.buy".into(),
-        store: (index.is_multiple_of(5)).then_some(Store::Postgres),
+        writes: (index.is_multiple_of(5)).then_some(Store::Postgres).into(),
+        reads: None,
         intended_us,
         sent_us: intended_us,
         done_us: intended_us + 10_000 + index * 10,
@@ -76,6 +77,7 @@ fn operation(index: u64) -> Operation {
         error: refused.then_some(ErrorClass::ConnectionRefused),
         status: (!refused).then_some(200),
         degraded: false,
+        seen: None,
     }
 }
 

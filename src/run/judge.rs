@@ -8,12 +8,13 @@ use super::window::Injected;
 use super::{Load, World};
 use crate::model::{
     Event, ExperimentReport, FaultRecord, Finding, LedgerTotals, Operation, Phase, RecoveryPhases, Store,
-    Timeline, Verdict,
+    Stores, Timeline, Verdict,
 };
 use crate::report::Judged;
 use crate::{check, fault, ledger, report};
 
-const LEDGER_DEADLINE: Duration = Duration::from_secs(60);
+/// Of one store: until what was accepted has gone its way, and is read.
+const LEDGER_DEADLINE: Duration = Duration::from_secs(200);
 
 pub(super) async fn judge<W: World, L: Load>(context: &Context<'_, W, L>, ended: Ended) -> ExperimentReport {
     context.phase(Phase::Judge);
@@ -68,11 +69,9 @@ async fn read_ledger<W: World, L: Load>(
     context: &Context<'_, W, L>,
     operations: &[Operation],
 ) -> BTreeMap<Store, LedgerTotals> {
-    let mut stores: Vec<Store> = operations.iter().filter_map(|operation| operation.store).collect();
-    stores.sort_unstable();
-    stores.dedup();
+    let stores = operations.iter().fold(Stores::NONE, |all, operation| all.and(operation.writes));
     let mut ledger = BTreeMap::new();
-    for store in stores {
+    for store in stores.iter() {
         let found = tokio::time::timeout(LEDGER_DEADLINE, context.world.found(store, context.run)).await;
         match found {
             Ok(Ok(found)) => {

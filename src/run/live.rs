@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Recorder, Undone, World, WorldError};
 use crate::cluster::{self, Applied, Applier, ClusterError, Dialer, PodAddress, PodCache};
-use crate::component::{self, Credentials, Eyes, Members};
+use crate::component::{self, Credentials, Eyes, Members, Rows};
 use crate::ledger::Found;
 use crate::model::{Change, Component, Observation, OnConflict, RunId, Snapshot, Store, Undo, Watch};
 use crate::probe::{self, Sink, Source};
@@ -83,6 +83,26 @@ impl LiveWorld {
     }
 }
 
+impl LiveWorld {
+    /// The pod of PostgreSQL's primary, by Patroni's and its own word.
+    async fn primary(&self, snapshot: &Snapshot) -> Result<PodAddress, WorldError> {
+        let pods = addresses(snapshot, Component::Postgres);
+        let members =
+            component::postgres_members(&self.dialer, &pods, Some(&self.credentials), ROLE_DEADLINE).await;
+        let leader = members.leaders.into_iter().find_map(|(_, leader)| leader);
+        let Some((leader, _)) = leader else {
+            return Err(WorldError::new("postgres has no leader to read the ledger from"));
+        };
+        let primary = pods.into_iter().find(|pod| pod.name == leader);
+        primary.ok_or_else(|| WorldError::new(format!("the leader {leader} is no pod")))
+    }
+
+    async fn rows<'a>(&self, primary: &'a PodAddress, run: &'a RunId) -> Result<Rows<'a>, WorldError> {
+        let rows = Rows::open(&self.dialer, primary, &self.credentials, run).await;
+        rows.map_err(failed("failed to reach the primary of postgres"))
+    }
+}
+
 fn addresses(snapshot: &Snapshot, component: Component) -> Vec<PodAddress> {
     let members = snapshot.pods.iter().filter(|pod| pod.component == Some(component) && pod.ip.is_some());
     members.map(PodAddress::from).collect()
@@ -151,20 +171,22 @@ impl World for LiveWorld {
         let snapshot = snapshot.map_err(failed("failed to read the cluster"))?;
         match store {
             Store::Postgres => {
-                let pods = addresses(&snapshot, Component::Postgres);
-                let members =
-                    component::postgres_members(&self.dialer, &pods, Some(&self.credentials), ROLE_DEADLINE)
-                        .await;
-                let leader = members.leaders.into_iter().find_map(|(_, leader)| leader);
-                let Some((leader, _)) = leader else {
-                    return Err(WorldError::new("postgres has no leader to read the ledger from"));
-                };
-                let Some(primary) = pods.iter().find(|pod| pod.name == leader) else {
-                    return Err(WorldError::new(format!("the leader {leader} is no pod")));
-                };
-                component::postgres_found(&self.dialer, primary, &self.credentials, run, READ_DEADLINE)
-                    .await
-                    .map_err(failed("failed to read the ledger of postgres"))
+                let primary = self.primary(&snapshot).await?;
+                let rows = self.rows(&primary, run).await?;
+                rows.tables(READ_DEADLINE).await.map_err(failed("failed to read the ledger of postgres"))
+            }
+            Store::Jobs => {
+                let primary = self.primary(&snapshot).await?;
+                let rows = self.rows(&primary, run).await?;
+                rows.results(READ_DEADLINE).await.map_err(failed("failed to read the results of jobs"))
+            }
+            Store::Kafka => {
+                let primary = self.primary(&snapshot).await?;
+                let rows = self.rows(&primary, run).await?;
+                rows.events_relayed().await.map_err(failed("failed to wait for the outbox"))?;
+                let pods = addresses(&snapshot, Component::Kafka);
+                let events = component::kafka_found(&self.dialer, &pods, run, READ_DEADLINE).await;
+                events.map(Found::of_ids).map_err(failed("failed to read the ledger of kafka"))
             }
             Store::Redis => {
                 let pods = addresses(&snapshot, Component::Redis);

@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mettle::ledger::Found;
-use mettle::model::{Change, Observation, OnConflict, RunId, Snapshot, Store, Undo, Watch};
+use mettle::model::{Change, Component, Observation, OnConflict, OpId, RunId, Snapshot, Store, Undo, Watch};
 use mettle::run::{Recorder, Undone, World, WorldError};
 use tokio_util::sync::CancellationToken;
 
+use super::group::Group;
 use super::points::{Points, Trip};
 use super::state::State;
 use super::{Behaviour, undo, watch};
@@ -126,10 +127,21 @@ impl World for FakeWorld {
             if !state.behaviour.ledger_readable {
                 return Err(WorldError::new(format!("{} does not answer", store.as_str())));
             }
-            let groups = state.groups.iter().filter(|group| group.component.as_str() == store.as_str());
+            // Results and events follow from the database's rows.
+            let (component, lists) = match store {
+                Store::Redis => (Component::Redis, true),
+                Store::Postgres | Store::Jobs | Store::Kafka => (Component::Postgres, false),
+            };
+            let groups = state.groups.iter().filter(|group| group.component == component);
             let prefix = format!("{run}-");
-            let counts = groups.flat_map(|group| group.counts()).filter(|(id, _)| id.0.starts_with(&prefix));
-            Ok(Found { counts: counts.collect(), extra_invariants: Vec::new() })
+            let mine = |group: &Group| -> Vec<OpId> {
+                group.ids().filter(|id| id.to_string().starts_with(&prefix)).collect()
+            };
+            Ok(if lists {
+                Found::of_lists(groups.map(|group| (group.list(run), mine(group))).collect())
+            } else {
+                Found::of_ids(groups.flat_map(mine).collect())
+            })
         });
         self.points.pass("found:after").await;
         found

@@ -1,8 +1,6 @@
 //! One replicated store, or one shard of it: members, a leader, and what was acknowledged.
 
-use std::collections::BTreeMap;
-
-use mettle::model::{Component, OpId};
+use mettle::model::{Component, ListName, OpId, RunId};
 
 pub struct Group {
     pub component: Component,
@@ -49,8 +47,19 @@ impl Group {
         self.log.push((id, at_ms, times));
     }
 
-    pub fn counts(&self) -> BTreeMap<OpId, u64> {
-        self.log.iter().map(|(id, _, times)| (id.clone(), *times)).collect()
+    /// The one list that a shard holds of a run.
+    pub fn list(&self, run: &RunId) -> ListName {
+        ListName::new(&format!("{run}-{}", self.scope))
+    }
+
+    /// What it holds, in its order.
+    pub fn ids(&self) -> impl Iterator<Item = OpId> {
+        self.log.iter().flat_map(|(id, _, times)| (0..*times).map(|_| *id))
+    }
+
+    /// Whether it holds what was written last, or a little before.
+    pub fn holds(&self, id: OpId) -> bool {
+        self.log.iter().rev().take(100).any(|(known, ..)| *known == id)
     }
 
     /// Another member takes over: it has what had reached it.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mettle::model::{ErrorClass, Fact, LoadSecond, OpId, Operation, OperationOutcome, RunId, Store};
+use mettle::model::{ErrorClass, Fact, LoadSecond, OpId, Operation, OperationOutcome, RunId, Seen, Store};
 use mettle::run::{Load, LoadStart, Recorder, RunningLoad, WorldError};
 use tokio::task::JoinHandle;
 
@@ -15,14 +15,14 @@ const EVERY: Duration = Duration::from_millis(10);
 const LATENCY_US: u64 = 5000;
 const TIMEOUT_US: u64 = 1_000_000;
 
-/// In turn, whatever the scenario says: its steps, and the store that each writes to.
-const STEPS: [(&str, Option<Store>); 6] = [
-    ("reader.catalog", None),
-    ("reader.get-model", None),
-    ("predictor.predict", Some(Store::Postgres)),
-    ("predictor.read-back", None),
-    ("session.append", Some(Store::Redis)),
-    ("session.read", None),
+/// In turn, whatever the scenario says: its steps, and the stores that each writes to.
+const STEPS: [(&str, &[Store]); 6] = [
+    ("reader.catalog", &[]),
+    ("reader.get-model", &[]),
+    ("predictor.predict", &[Store::Postgres, Store::Jobs, Store::Kafka]),
+    ("predictor.read-back", &[]),
+    ("session.append", &[Store::Redis]),
+    ("session.read", &[]),
 ];
 
 pub struct FakeLoad {
@@ -111,9 +111,17 @@ async fn drive(
 
 fn request(state: &mut State, number: u64, run: &RunId, now_ms: u64) -> Operation {
     let round = usize::try_from(number / 6).expect("a short test");
-    let (step, store) = STEPS[usize::try_from(number % 6).expect("below 6")];
-    let id = store.map(|_| OpId(format!("{run}-{number}")));
-    let (outcome, error) = match answer(state, number, round, id.clone()) {
+    let (step, stores) = STEPS[usize::try_from(number % 6).expect("below 6")];
+    let id = (!stores.is_empty()).then(|| OpId::new(&format!("{run}-{number}")));
+    let answered = answer(state, number, round, id);
+    let (reads, of, seen) = match answered {
+        Ok(()) => says(state, number, round, run),
+        Err(_) => (None, None, None),
+    };
+    // What was asked for is not there.
+    let absent = of.is_some_and(|of| !state.groups[0].holds(of));
+    let (outcome, error) = match answered {
+        Ok(()) if absent => (OperationOutcome::Failed, Some(ErrorClass::ClientStatus)),
         Ok(()) => (OperationOutcome::Ok, None),
         Err(ErrorClass::Timeout) => (OperationOutcome::Indeterminate, Some(ErrorClass::Timeout)),
         Err(error) => (OperationOutcome::Failed, Some(error)),
@@ -121,16 +129,40 @@ fn request(state: &mut State, number: u64, run: &RunId, now_ms: u64) -> Operatio
     let slow = matches!(error, Some(ErrorClass::Timeout | ErrorClass::ConnectTimeout));
     let at_us = now_ms * 1000;
     Operation {
-        id,
-        step: step.to_owned(),
-        store,
+        id: id.or(of),
+        step: step.into(),
+        writes: stores.iter().copied().collect(),
+        reads,
         intended_us: at_us,
         sent_us: at_us,
         done_us: at_us + if slow { TIMEOUT_US } else { LATENCY_US },
         outcome,
         error,
-        status: None,
+        status: absent.then_some(404),
         degraded: false,
+        seen,
+    }
+}
+
+/// What the answer of a read says of a store: the prediction made just before, or the whole list of a shard.
+fn says(
+    state: &State,
+    number: u64,
+    round: usize,
+    run: &RunId,
+) -> (Option<Store>, Option<OpId>, Option<Box<Seen>>) {
+    match number % 6 {
+        3 => {
+            let of = OpId::new(&format!("{run}-{}", number - 1));
+            let made = state.acknowledged.contains(&of);
+            (made.then_some(Store::Postgres), made.then_some(of), None)
+        }
+        5 => {
+            let shard = &state.groups[1 + round % (state.groups.len() - 1)];
+            let then = shard.ids().collect();
+            (Some(Store::Redis), None, Some(Box::new(Seen { list: shard.list(run), kept: 0, then })))
+        }
+        _ => (None, None, None),
     }
 }
 
@@ -162,6 +194,7 @@ fn answer(state: &mut State, number: u64, round: usize, id: Option<OpId>) -> Res
         let twice = state.behaviour.twice_every.is_some_and(|every| (round as u64).is_multiple_of(every));
         let now_ms = state.now_ms;
         state.groups[group].write(id, now_ms, if twice { 2 } else { 1 });
+        state.acknowledged.insert(id);
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! The cluster itself: pods, nodes, groups, agents, and what is going to happen to them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use mettle::model::{self, Change, Component, ControlPlanePart, ObjectRef, RunId};
+use mettle::model::{self, Change, Component, ControlPlanePart, ObjectRef, OpId, RunId};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -77,6 +77,8 @@ pub struct State {
     pub pods: Vec<Pod>,
     pub nodes: Vec<Node>,
     pub groups: Vec<Group>,
+    /// Writes that were answered.
+    pub acknowledged: HashSet<OpId>,
     /// Agent → uid of the pod whose processes it holds.
     pub agents: BTreeMap<String, String>,
     /// Agents whose process is gone: nobody can tell them anything.
@@ -107,6 +109,7 @@ impl State {
                 .map(|name| Node { name: name.to_owned(), on: true, ready: true })
                 .into(),
             groups: Vec::new(),
+            acknowledged: HashSet::new(),
             agents: BTreeMap::new(),
             orphans: BTreeSet::new(),
             objects: BTreeMap::new(),
@@ -125,6 +128,7 @@ impl State {
         state.workload("ReplicaSet/pgbouncer-5d", Component::Pgbouncer, 2, |i| i % 3);
         state.workload("ReplicaSet/backend-7c", Component::Backend, b.backends as usize, |i| i % 3);
         state.workload("ReplicaSet/inference-5b", Component::Inference, 2, |i| i % 3);
+        state.workload("ReplicaSet/celery-6f", Component::Celery, 2, |i| i % 3);
         state.workload("StatefulSet/rabbitmq", Component::Rabbitmq, 3, |i| i % 3);
         let mut postgres =
             Group::new(Component::Postgres, "ai-platform", (0..3).map(|i| format!("postgres-{i}")).collect());

@@ -25,6 +25,10 @@ pub struct State {
     /// Requests for each path that polls.
     polled: Mutex<HashMap<String, u64>>,
     counter: AtomicU64,
+    /// Users' lists, by the path of their reads.
+    pub lists: Mutex<HashMap<String, Vec<String>>>,
+    /// While set, lists are read without their last element, and nobody finds a prediction.
+    pub forgets: AtomicBool,
 }
 
 pub struct Server {
@@ -88,7 +92,7 @@ async fn connection(stream: TcpStream, state: Arc<State>) -> Option<()> {
             "token" => (200, r#"{"token":"secret-7"}"#.to_owned()),
             "less" => (path.split('/').nth(2)?.parse().ok()?, r#"{"degraded":true}"#.to_owned()),
             "status" => (path.split('/').nth(2)?.parse().ok()?, refusal(&path)),
-            "api" => (if method == "POST" { 201 } else { 200 }, api(&body, number)),
+            "api" => api(&state, &method, &path, &body, number),
             _ => (200, r#"{"ok":true,"n":1}"#.to_owned()),
         };
         let mark = if mode == "less" { "x-less: redis\r\n" } else { "" };
@@ -132,9 +136,22 @@ fn refusal(path: &str) -> String {
 }
 
 /// As much of the platform's API as its scenario reads.
-fn api(body: &str, number: u64) -> String {
+fn api(state: &State, method: &str, path: &str, body: &str, number: u64) -> (u16, String) {
     let sent: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    serde_json::json!({ "id": number, "op_id": sent["op_id"] }).to_string()
+    let forgets = state.forgets.load(Ordering::Relaxed);
+    let mut lists = state.lists.lock().expect("lists");
+    if let Some(list) = path.strip_suffix("/events") {
+        let event = sent["op_id"].as_str().unwrap_or_default().to_owned();
+        lists.entry(list.to_owned()).or_default().push(event);
+    } else if path.contains("/sessions/") {
+        let mut events = lists.get(path).cloned().unwrap_or_default();
+        events.truncate(events.len() - usize::from(forgets && !events.is_empty()));
+        return (200, serde_json::json!({ "events": events }).to_string());
+    } else if forgets && method == "GET" && path.contains("/predictions/") {
+        return (404, "{}".to_owned());
+    }
+    let status = if method == "POST" { 201 } else { 200 };
+    (status, serde_json::json!({ "id": number, "op_id": sent["op_id"] }).to_string())
 }
 
 /// A scenario of `steps` (YAML flow maps), each a journey of its own with equal weight.
