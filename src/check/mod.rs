@@ -21,10 +21,10 @@ mod recovery_time;
 mod redundancy;
 mod replicas_restored;
 mod route;
-mod stop_when;
-mod single_writer;
 mod scales;
+mod single_writer;
 mod stays_closed;
+mod stop_when;
 mod text;
 mod writes;
 

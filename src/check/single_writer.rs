@@ -202,7 +202,7 @@ mod tests {
     use crate::model::{CheckKind, CheckSpec, Component, FaultKind, Observation};
 
     fn spec() -> CheckSpec {
-        CheckSpec::of(CheckKind::SingleWriter)
+        CheckSpec::new(CheckKind::SingleWriter)
     }
 
     /// What was said at which times, with a look a second.
