@@ -11,14 +11,26 @@ use mettle::model::{Experiment, Fact, Phase, RunId, RunOutcome, Seed, Store};
 use mettle::run::{find_unreverted, resolve};
 use serde_json::json;
 
-const EXPERIMENTS: [&str; 7] = [
+const EXPERIMENTS: [&str; 19] = [
     "backend-pod-kill",
+    "celery-worker-loss",
+    "edge-loss",
+    "gateway-loss",
     "inference-pod-kill",
+    "kafka-leader-hang",
+    "kafka-leader-loss",
     "node-loss",
+    "pgbouncer-loss",
     "postgres-primary-hang",
     "postgres-primary-loss",
+    "postgres-primary-partition",
     "postgres-replica-loss",
+    "rabbitmq-leader-loss",
+    "redis-majority-loss",
     "redis-primary-loss",
+    "redis-replica-loss",
+    "zookeeper-leader-loss",
+    "zookeeper-quorum-loss",
 ];
 
 async fn run(experiment: Experiment, behaviour: Behaviour) -> Ran {

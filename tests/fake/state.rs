@@ -41,6 +41,8 @@ pub struct Pod {
     pub terminating: bool,
     pub running: bool,
     pub paused: bool,
+    /// The others cannot reach it, nor it them; we and its kubelet can.
+    pub cut: bool,
     /// Counts the starts of its processes.
     pub incarnation: u64,
     pub synced_at_ms: u64,
@@ -124,6 +126,15 @@ impl State {
         state.workload("ReplicaSet/backend-7c", Component::Backend, b.backends as usize, |i| i % 3);
         state.workload("ReplicaSet/inference-5b", Component::Inference, 2, |i| i % 3);
         state.workload("StatefulSet/rabbitmq", Component::Rabbitmq, 3, |i| i % 3);
+        state.workload("StatefulSet/kafka", Component::Kafka, 3, |i| i % 3);
+        state.workload("StatefulSet/zookeeper", Component::Zookeeper, 3, |i| i % 3);
+        for (controller, component) in [
+            ("ReplicaSet/celery-4a", Component::Celery),
+            ("ReplicaSet/gateway-6f", Component::Gateway),
+            ("ReplicaSet/edge-3c", Component::Edge),
+        ] {
+            state.workload(controller, component, 2, |i| i % 3);
+        }
         let mut postgres =
             Group::new(Component::Postgres, "ai-platform", (0..3).map(|i| format!("postgres-{i}")).collect());
         (postgres.synchronous, postgres.lag_ms) = (b.synchronous, b.lag_ms);
@@ -134,6 +145,16 @@ impl State {
             (shard.synchronous, shard.persistent, shard.lag_ms) = (false, false, 20);
             shard.slots = vec![slots];
             state.groups.push(shard);
+        }
+        // After the stores: the load finds those by their place.
+        for (component, scope, first) in [
+            (Component::Zookeeper, "ensemble", 0),
+            (Component::Kafka, "decisions/0", 0),
+            (Component::Kafka, "controller", 1),
+            (Component::Rabbitmq, "inference.jobs", 0),
+        ] {
+            let members = (0..3).map(|i| format!("{component}-{}", (i + first) % 3));
+            state.groups.push(Group::new(component, scope, members.collect()));
         }
         state
     }
@@ -151,6 +172,7 @@ impl State {
                 terminating: false,
                 running: true,
                 paused: false,
+                cut: false,
                 incarnation: 1,
                 synced_at_ms: 0,
             });
@@ -198,8 +220,12 @@ impl State {
         self.nodes.iter().any(|node| node.name == name && node.on)
     }
 
-    pub fn serves(&self, pod: &Pod) -> bool {
+    pub fn answers(&self, pod: &Pod) -> bool {
         pod.running && !pod.paused && self.node_on(&pod.node)
+    }
+
+    pub fn serves(&self, pod: &Pod) -> bool {
+        self.answers(pod) && !pod.cut
     }
 
     pub fn in_sync(&self, pod: &Pod) -> bool {
@@ -236,6 +262,7 @@ impl State {
                 let found = self.by_uid(&uid).ok_or_else(|| format!("pod {} was replaced", pod.name))?;
                 match arguments.first().map(String::as_str) {
                     Some("pause") => found.paused = true,
+                    Some("drop") => found.cut = true,
                     // It is started again, and its agent dies with it.
                     Some("kill") => {
                         (found.running, found.ready) = (false, false);
@@ -280,6 +307,7 @@ impl State {
             ready: false,
             terminating: false,
             paused: false,
+            cut: false,
             incarnation: pod.incarnation + 1,
             ..pod.clone()
         };
@@ -306,7 +334,7 @@ impl State {
         let Some(uid) = self.agents.remove(agent) else { return };
         let synced_at_ms = self.now_ms + SYNC_MS;
         if let Some(pod) = self.by_uid(&uid) {
-            (pod.paused, pod.synced_at_ms) = (false, synced_at_ms);
+            (pod.paused, pod.cut, pod.synced_at_ms) = (false, false, synced_at_ms);
             self.after(PROBE_PASSES_MS, Happening::ProbeLooks(uid));
         }
     }
@@ -354,9 +382,9 @@ impl State {
                 }
             }
             Happening::ProbeLooks(uid) => {
-                let serves = self.pods.iter().any(|pod| pod.uid == uid && self.serves(pod));
+                let answers = self.pods.iter().any(|pod| pod.uid == uid && self.answers(pod));
                 if let Some(pod) = self.by_uid(&uid) {
-                    pod.ready = serves;
+                    pod.ready = answers;
                 }
             }
             Happening::NodeNotReady(name) => {
