@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::LoadLife;
 use super::cluster::lock;
+use super::group::Group;
 use super::state::State;
 
 const EVERY: Duration = Duration::from_millis(10);
@@ -148,9 +149,11 @@ fn answer(state: &mut State, number: u64, round: usize, id: Option<OpId>) -> Res
     if state.behaviour.fails_every.is_some_and(|every| number.is_multiple_of(every)) {
         return Err(ErrorClass::ServerStatus);
     }
+    let is_shard = |group: &&Group| group.component == mettle::model::Component::Redis;
+    let shards = state.groups.iter().filter(is_shard).count();
     let group = match number % 6 {
         2 | 3 => 0,
-        4 | 5 => 1 + round % (state.groups.len() - 1),
+        4 | 5 => 1 + round % shards,
         _ => return Ok(()),
     };
     if !state.leader_serves(&state.groups[group]) {

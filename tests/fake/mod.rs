@@ -8,6 +8,7 @@ mod cluster;
 mod group;
 mod load;
 mod meddle;
+mod made;
 mod object;
 mod points;
 mod snapshot;
