@@ -7,8 +7,8 @@
 mod cluster;
 mod group;
 mod load;
-mod meddle;
 mod made;
+mod meddle;
 mod object;
 mod points;
 mod snapshot;
