@@ -94,6 +94,7 @@ fn operation(number: u64, count: u64) -> Operation {
         outcome: OperationOutcome::Ok,
         error: None,
         status: Some(200),
+        degraded: false,
         seen: None,
     };
     let write = |stores: &[Store], step: &str| Operation {

@@ -13,15 +13,27 @@ use mettle::model::{Experiment, Fact, Phase, RunId, RunOutcome, Seed, Store};
 use mettle::run::{find_unreverted, resolve};
 use serde_json::json;
 
-const EXPERIMENTS: [&str; 8] = [
+const EXPERIMENTS: [&str; 20] = [
     "backend-pod-kill",
     "celery-worker-kill",
+    "celery-worker-loss",
+    "edge-loss",
+    "gateway-loss",
     "inference-pod-kill",
+    "kafka-leader-hang",
+    "kafka-leader-loss",
     "node-loss",
+    "pgbouncer-loss",
     "postgres-primary-hang",
     "postgres-primary-loss",
+    "postgres-primary-partition",
     "postgres-replica-loss",
+    "rabbitmq-leader-loss",
+    "redis-majority-loss",
     "redis-primary-loss",
+    "redis-replica-loss",
+    "zookeeper-leader-loss",
+    "zookeeper-quorum-loss",
 ];
 
 /// These are judged by what only a real stack has: alerts, proxies, answers with less, doors.

@@ -52,7 +52,7 @@ async fn together(behaviour: Behaviour, points: Points, stop: Stop) -> (Vec<Rehe
         stop: &stop,
         run: &RunId("t1n0".to_owned()),
         seed: Seed(7),
-        limits: rehearsal.limits,
+        limits: rehearsal.limits.clone(),
         cluster: "fake",
         journals: directory.path(),
         hook: None,

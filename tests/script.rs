@@ -4,7 +4,6 @@
 mod fake;
 mod script_support;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use fake::{Behaviour, Points, Trip, Undoing};

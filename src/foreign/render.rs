@@ -91,7 +91,8 @@ fn says(key: &str, value: &Value, limits: bool) -> bool {
     match value {
         Value::Null => false,
         Value::Object(map) => !map.is_empty(),
-        Value::String(text) => !text.is_empty() || key == "rehearsal",
+        // A label without a value says something: without it the target would be a wider one.
+        Value::String(text) => !text.is_empty() || key != "description",
         // `limits` is written out: what it says is what may be hit.
         Value::Number(number) => limits || number.as_u64() != Some(0) || !key.ends_with("Seconds"),
         Value::Bool(truth) => *truth || key != "schedule",

@@ -147,6 +147,7 @@ impl Story {
             outcome,
             error: None,
             status: None,
+            degraded: false,
             seen: None,
         };
         let appends = self.appends.iter().map(|append| Operation {
@@ -335,6 +336,7 @@ proptest! {
                 outcome,
                 error: None,
                 status: None,
+                degraded: false,
                 seen: None,
             };
             let sent_us = done_us - 10 + wait_us;

@@ -117,6 +117,7 @@ pub(super) fn as_experiment(rehearsal: &Rehearsal) -> Experiment {
         faults: rehearsal.faults.clone(),
         expect: Vec::new(),
         limits: rehearsal.limits.clone(),
+        stop_when: Vec::new(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::rehearse::{EVIDENCE_SLACK, LOOK_EVERY, RESIDUE_DEADLINE, Rehearsing};
 use super::window::{FaultWindow, Injected, Injections, WindowError};
 use super::world::chain;
 use super::{Journal, Recorder, RunClock, World, revert_all};
-use crate::model::{FaultRecord, Rehearsal, RehearsalRow, Verdict};
+use crate::model::{FaultRecord, OnConflict, Rehearsal, RehearsalRow, Verdict, Watch};
 
 impl<W: World> Rehearsing<'_, W> {
     /// Injects all faults at their times, waits for their effects, reverts them, and looks for what is left. Always
@@ -23,7 +23,7 @@ impl<W: World> Rehearsing<'_, W> {
         let end = CancellationToken::new();
         let probes = tokio::spawn({
             let (world, recorder, end) = (Arc::clone(self.world), recorder.clone(), end.clone());
-            async move { world.observe(recorder, end).await }
+            async move { world.observe(Watch::default(), recorder, end).await }
         });
         let mut rows: Vec<_> = rehearsal.faults.iter().map(|fault| RehearsalRow::of(fault.kind)).collect();
         match self.prepared(0, &recorder).await {
@@ -61,7 +61,7 @@ impl<W: World> Rehearsing<'_, W> {
         };
         // Whatever became of the schedule.
         let reverted = match journal {
-            Ok(mut journal) => revert_all(&**self.world, &mut journal, recorder).await,
+            Ok(mut journal) => revert_all(&**self.world, &mut journal, recorder, OnConflict::Tell).await,
             Err(error) => Err(error),
         };
         let mut residue = match reverted {

@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Recorder;
 use crate::ledger::Found;
-use crate::model::{Change, LoadSpec, OnConflict, Operation, RunId, Scenario, Seed, Snapshot, Store, Undo, Watch};
+use crate::model::{
+    Change, LoadSpec, OnConflict, Operation, RunId, Scenario, Seed, Snapshot, Store, Undo, Watch,
+};
 
 /// What could not be done, with the object's name, and why.
 #[derive(Debug, Error)]

@@ -1,6 +1,7 @@
 //! Server-side apply of rendered objects.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
@@ -28,14 +29,13 @@ impl Kinds {
     }
 
     async fn learn(&mut self, client: &Client, object: &DynamicObject) -> Result<(), ClusterError> {
-        let key = key(object);
-        if !self.0.contains_key(&key) {
+        if let Entry::Vacant(unknown) = self.0.entry(key(object)) {
             let what = what(object);
             let types = object.types.clone().unwrap_or_default();
             let gvk = GroupVersionKind::try_from(&types)
                 .map_err(|error| ClusterError::state(&what, error.to_string()))?;
             let found = pinned_kind(client, &gvk).await.map_err(ClusterError::api(what))?;
-            self.0.insert(key, found);
+            unknown.insert(found);
         }
         Ok(())
     }

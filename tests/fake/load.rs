@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::LoadLife;
 use super::cluster::lock;
+use super::group::Group;
 use super::state::State;
 
 const EVERY: Duration = Duration::from_millis(10);
@@ -158,12 +159,18 @@ fn says(
             (made.then_some(Store::Postgres), made.then_some(of), None)
         }
         5 => {
-            let shard = &state.groups[1 + round % (state.groups.len() - 1)];
+            let shard = &state.groups[shard_in(state, round)];
             let then = shard.ids().collect();
             (Some(Store::Redis), None, Some(Box::new(Seen { list: shard.list(run), kept: 0, then })))
         }
         _ => (None, None, None),
     }
+}
+
+/// The shards follow PostgreSQL, in turn.
+fn shard_in(state: &State, round: usize) -> usize {
+    let is_shard = |group: &&Group| group.component == mettle::model::Component::Redis;
+    1 + round % state.groups.iter().filter(is_shard).count()
 }
 
 fn answer(state: &mut State, number: u64, round: usize, id: Option<OpId>) -> Result<(), ErrorClass> {
@@ -182,7 +189,7 @@ fn answer(state: &mut State, number: u64, round: usize, id: Option<OpId>) -> Res
     }
     let group = match number % 6 {
         2 | 3 => 0,
-        4 | 5 => 1 + round % (state.groups.len() - 1),
+        4 | 5 => shard_in(state, round),
         _ => return Ok(()),
     };
     if !state.leader_serves(&state.groups[group]) {

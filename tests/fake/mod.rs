@@ -7,6 +7,7 @@
 mod cluster;
 mod group;
 mod load;
+mod made;
 mod meddle;
 mod object;
 mod points;

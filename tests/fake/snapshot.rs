@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mettle::model::{
-    Component, NodeInfo, ObjectInfo, ObjectRef, PodInfo, Role, RoleFact, ServiceInfo, Snapshot, WorkloadInfo,
+    Component, Leadership, NodeInfo, ObjectInfo, ObjectRef, PodInfo, Role, RoleFact, ServiceInfo, Snapshot,
+    WorkloadInfo,
 };
 use serde_json::json;
 
@@ -19,7 +20,7 @@ impl State {
             pods: self.pods.iter().map(pod_info).collect(),
             nodes: self.nodes.iter().map(node_info).collect(),
             workloads: self.workloads(),
-            roles: self.groups.iter().flat_map(|group| self.roles(group)).collect(),
+            roles: self.roles(),
             services: services(),
             objects: objects(),
         }
@@ -44,7 +45,28 @@ impl State {
         workloads.collect()
     }
 
-    fn roles(&self, group: &Group) -> Vec<RoleFact> {
+    /// One fact a member: where it is a member of several groups, what it is in each.
+    fn roles(&self) -> Vec<RoleFact> {
+        let mut roles: Vec<RoleFact> = Vec::new();
+        for group in &self.groups {
+            for mut fact in self.roles_in(group) {
+                if group.component.leadership() != Leadership::Parts {
+                    roles.push(fact);
+                    continue;
+                }
+                let led = fact.role == Role::Primary;
+                fact.role = Role::Any;
+                if !roles.iter().any(|known| known.pod == fact.pod) {
+                    roles.push(fact.clone());
+                }
+                let known = roles.iter_mut().find(|known| known.pod == fact.pod).expect("it is there now");
+                if led { &mut known.leads } else { &mut known.follows }.push(group.scope.clone());
+            }
+        }
+        roles
+    }
+
+    fn roles_in(&self, group: &Group) -> Vec<RoleFact> {
         let serving = group.members.iter().filter(|name| self.pod(name).is_some_and(|pod| self.serves(pod)));
         let role = |name: &String| match self.leader(group) {
             Some(leader) if leader == name => Role::Primary,

@@ -42,6 +42,8 @@ pub struct Pod {
     pub terminating: bool,
     pub running: bool,
     pub paused: bool,
+    /// The others cannot reach it, nor it them; we and its kubelet can.
+    pub cut: bool,
     /// Counts the starts of its processes.
     pub incarnation: u64,
     pub synced_at_ms: u64,
@@ -120,49 +122,8 @@ impl State {
             desired: BTreeMap::new(),
             behaviour,
         };
-        let b = state.behaviour.clone();
-        state.workload("StatefulSet/postgres", Component::Postgres, 3, |i| i % 3);
-        let redis = if b.redis_replicas { 6 } else { 3 };
-        // A replica is on another node than its primary.
-        state.workload("StatefulSet/redis", Component::Redis, redis, |i| (i + i / 3) % 3);
-        state.workload("ReplicaSet/pgbouncer-5d", Component::Pgbouncer, 2, |i| i % 3);
-        state.workload("ReplicaSet/backend-7c", Component::Backend, b.backends as usize, |i| i % 3);
-        state.workload("ReplicaSet/inference-5b", Component::Inference, 2, |i| i % 3);
-        state.workload("ReplicaSet/celery-6f", Component::Celery, 2, |i| i % 3);
-        state.workload("StatefulSet/rabbitmq", Component::Rabbitmq, 3, |i| i % 3);
-        let mut postgres =
-            Group::new(Component::Postgres, "ai-platform", (0..3).map(|i| format!("postgres-{i}")).collect());
-        (postgres.synchronous, postgres.lag_ms) = (b.synchronous, b.lag_ms);
-        state.groups.push(postgres);
-        for (i, slots) in [(0, 5460), (5461, 10922), (10923, 16383)].into_iter().enumerate() {
-            let members = [i, i + 3].into_iter().filter(|i| *i < redis).map(|i| format!("redis-{i}"));
-            let mut shard = Group::new(Component::Redis, &format!("slot:{}", slots.0), members.collect());
-            (shard.synchronous, shard.persistent, shard.lag_ms) = (false, false, 20);
-            shard.slots = vec![slots];
-            state.groups.push(shard);
-        }
+        state.fill();
         state
-    }
-
-    fn workload(&mut self, controller: &str, component: Component, count: usize, node: fn(usize) -> usize) {
-        let prefix = controller.split_once('/').map_or(controller, |(_, name)| name);
-        for i in 0..count {
-            self.pods.push(Pod {
-                name: format!("{prefix}-{i}"),
-                uid: format!("uid-{prefix}-{i}"),
-                node: self.nodes[node(i)].name.clone(),
-                component,
-                controller: controller.to_owned(),
-                ready: true,
-                terminating: false,
-                running: true,
-                paused: false,
-                incarnation: 1,
-                synced_at_ms: 0,
-            });
-        }
-        let count = i32::try_from(count).expect("a few");
-        self.desired.insert(controller.to_owned(), (component, count));
     }
 
     /// Another process looks at the cluster: its clock is another, and the agents of the one before are alone.
@@ -204,8 +165,12 @@ impl State {
         self.nodes.iter().any(|node| node.name == name && node.on)
     }
 
-    pub fn serves(&self, pod: &Pod) -> bool {
+    pub fn answers(&self, pod: &Pod) -> bool {
         pod.running && !pod.paused && self.node_on(&pod.node)
+    }
+
+    pub fn serves(&self, pod: &Pod) -> bool {
+        self.answers(pod) && !pod.cut
     }
 
     pub fn in_sync(&self, pod: &Pod) -> bool {
@@ -242,6 +207,7 @@ impl State {
                 let found = self.by_uid(&uid).ok_or_else(|| format!("pod {} was replaced", pod.name))?;
                 match arguments.first().map(String::as_str) {
                     Some("pause") => found.paused = true,
+                    Some("drop") => found.cut = true,
                     // It is started again, and its agent dies with it.
                     Some("kill") => {
                         (found.running, found.ready) = (false, false);
@@ -286,6 +252,7 @@ impl State {
             ready: false,
             terminating: false,
             paused: false,
+            cut: false,
             incarnation: pod.incarnation + 1,
             ..pod.clone()
         };
@@ -312,7 +279,7 @@ impl State {
         let Some(uid) = self.agents.remove(agent) else { return };
         let synced_at_ms = self.now_ms + SYNC_MS;
         if let Some(pod) = self.by_uid(&uid) {
-            (pod.paused, pod.synced_at_ms) = (false, synced_at_ms);
+            (pod.paused, pod.cut, pod.synced_at_ms) = (false, false, synced_at_ms);
             self.after(PROBE_PASSES_MS, Happening::ProbeLooks(uid));
         }
     }
@@ -367,9 +334,9 @@ impl State {
                 }
             }
             Happening::ProbeLooks(uid) => {
-                let serves = self.pods.iter().any(|pod| pod.uid == uid && self.serves(pod));
+                let answers = self.pods.iter().any(|pod| pod.uid == uid && self.answers(pod));
                 if let Some(pod) = self.by_uid(&uid) {
-                    pod.ready = serves;
+                    pod.ready = answers;
                 }
             }
             Happening::NodeNotReady(name) => {

@@ -1,9 +1,9 @@
 //! What the probes and watches of the in-memory cluster tell: changes, and heartbeats.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mettle::model::{Component, Observation};
+use mettle::model::{Component, Leadership, Observation};
 use mettle::run::Recorder;
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +34,7 @@ pub async fn observe(world: &FakeWorld, recorder: Recorder, end: CancellationTok
             }
         }
         if looks.is_multiple_of(10) {
-            for probe in ["api", "postgres", "redis"] {
+            for probe in ["api", "postgres", "redis", "zookeeper", "kafka", "rabbitmq"] {
                 Recorder::observe(&recorder, Observation::Heartbeat { probe: probe.to_owned() });
             }
         }
@@ -77,6 +77,14 @@ fn look(state: &State) -> Vec<(String, Observation)> {
                 epoch: leader.map(|_| group.epoch),
             },
         ));
+        if group.component.leadership() == Leadership::Whole {
+            let writer =
+                group.leader.iter().filter(|name| answers(state, name) && state.leader_serves(group));
+            let (component, scope) = (group.component, group.scope.clone());
+            let pods = writer.cloned().collect();
+            let writers = Observation::Writers { component, scope, pods };
+            seen.push((format!("writers {}", group.scope), writers));
+        }
         if group.component == Component::Postgres {
             let ready = leader.filter(|name| state.pod(name).is_some_and(|pod| pod.ready));
             services.push(("postgres-primary".to_owned(), ready.into_iter().cloned().collect::<Vec<_>>()));
@@ -86,7 +94,7 @@ fn look(state: &State) -> Vec<(String, Observation)> {
             let observation = Observation::Member {
                 component: group.component,
                 pod: name.clone(),
-                answers: pod.is_some_and(|pod| state.serves(pod)),
+                answers: answers(state, name),
                 in_sync: pod.is_some_and(|pod| state.in_sync(pod)),
             };
             seen.push((format!("member {name}"), observation));
@@ -98,6 +106,10 @@ fn look(state: &State) -> Vec<(String, Observation)> {
     }));
     seen.extend(redundancy(state));
     seen
+}
+
+fn answers(state: &State, name: &str) -> bool {
+    state.pod(name).is_some_and(|pod| state.answers(pod))
 }
 
 fn pod_seen(pod: &Pod) -> Observation {
@@ -124,7 +136,7 @@ fn redundancy(state: &State) -> Vec<(String, Observation)> {
             let led = groups.filter(|group| state.leader_serves(group));
             let members = led.flat_map(|group| &group.members);
             let in_sync = members.filter(|name| state.pod(name).is_some_and(|pod| state.in_sync(pod)));
-            u32::try_from(in_sync.count()).ok()?
+            u32::try_from(in_sync.collect::<BTreeSet<_>>().len()).ok()?
         };
         let want = u32::try_from(workload.desired).ok()?;
         Some((format!("count {component}"), Observation::Redundancy { component, have, want }))

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{Recorder, Undone, World, WorldError};
 use crate::ledger::Found;
-use crate::model::{Change, RunId, Snapshot, Store, Undo};
+use crate::model::{Change, OnConflict, RunId, Snapshot, Store, Undo, Watch};
 
 /// Refuses every change; nothing of ours can be left in it.
 pub struct Nowhere;
@@ -18,11 +18,11 @@ impl World for Nowhere {
         none()
     }
 
-    async fn apply(&self, _change: &Change, _recorder: &Recorder) -> Result<(), WorldError> {
+    async fn apply(&self, _run: &RunId, _change: &Change, _recorder: &Recorder) -> Result<(), WorldError> {
         none()
     }
 
-    async fn undo(&self, _undo: &Undo) -> Result<Undone, WorldError> {
+    async fn undo(&self, _undo: &Undo, _on_conflict: OnConflict) -> Result<Undone, WorldError> {
         none()
     }
 
@@ -30,7 +30,7 @@ impl World for Nowhere {
         Ok(Vec::new())
     }
 
-    async fn observe(&self, _recorder: Recorder, _end: CancellationToken) {}
+    async fn observe(&self, _watch: Watch, _recorder: Recorder, _end: CancellationToken) {}
 
     async fn found(&self, _store: Store, _run: &RunId) -> Result<Found, WorldError> {
         none()

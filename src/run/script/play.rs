@@ -16,7 +16,9 @@ use super::super::{
 use super::log::{Entry, Log, Part, Status};
 use super::player::{Bench, Ended, Player, joined};
 use super::{Outside, findings, toolkit_journal};
-use crate::model::{ExperimentReport, Fact, Phase, RunId, RunOutcome, Script, Seed, Window, Windows};
+use crate::model::{
+    ExperimentReport, Fact, OnConflict, Phase, RunId, RunOutcome, Script, Seed, Watch, Window, Windows,
+};
 
 const RESIDUE_DEADLINE: Duration = Duration::from_secs(30);
 const PROBES_END: Duration = Duration::from_secs(5);
@@ -59,7 +61,7 @@ pub async fn run_script<W: World, O: Outside>(context: ScriptContext<'_, W, O>) 
     let end = CancellationToken::new();
     let probes = tokio::spawn({
         let (world, recorder, end) = (context.world.clone(), context.recorder.clone(), end.clone());
-        async move { world.observe(recorder, end).await }
+        async move { world.observe(Watch::default(), recorder, end).await }
     });
     let over = match prepared(&context).await {
         Ok(journal) => played(&context, journal, started).await,
@@ -214,7 +216,7 @@ async fn revert<W: World, O: Outside>(
     context.recorder.record(Fact::PhaseStarted { phase: Phase::Revert });
     let reverted = async {
         let mut bench = player.bench.lock().await;
-        revert_all(&**context.world, &mut bench.journal, context.recorder).await
+        revert_all(&**context.world, &mut bench.journal, context.recorder, OnConflict::Tell).await
     };
     let reverted = tokio::select! {
         biased;

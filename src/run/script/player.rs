@@ -17,7 +17,7 @@ use super::super::{InjectError, Journal, Recorder, Stop, World, open_changes};
 use super::log::{Log, Part, Status};
 use super::{Outside, Unanswered};
 use crate::fault;
-use crate::model::{Activity, Deed, Fact, FaultSpec, Question, RunId, Script, Seed};
+use crate::model::{Activity, Deed, Fact, FaultSpec, OnConflict, Question, RunId, Script, Seed};
 
 /// Between two looks of a probe that waits.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -217,11 +217,12 @@ impl<W: World, O: Outside> Player<W, O> {
         let fault = resolve_of_script(&self.name, &self.run, self.seed, (index, spec), &snapshot)?;
         let mut all: Vec<_> = bench.injected.iter().map(|injected| injected.fault.clone()).collect();
         all.push(fault.clone());
-        fault::guard(&all, self.script.limits, &snapshot)?;
+        fault::guard(&all, &self.script.limits, &snapshot)?;
         let injected_ms = self.recorder.clock().now_ms();
         let begun = Injected { fault: fault.clone(), injected_ms, reverted_ms: None, sequences: Vec::new() };
         bench.injected.push(begun);
-        let sequences = inject(&*self.world, &mut bench.journal, &self.recorder, &fault, &snapshot).await?;
+        let applied = inject(&*self.world, &mut bench.journal, &self.recorder, &self.run, &fault, &snapshot);
+        let sequences = applied.await?;
         if let Some(injected) = bench.injected.iter_mut().find(|injected| injected.fault.index == index) {
             injected.sequences = sequences;
         }
@@ -235,7 +236,7 @@ impl<W: World, O: Outside> Player<W, O> {
         let sequences = found.map(|injected| injected.sequences.clone()).unwrap_or_default();
         let open = open_changes(bench.journal.path()).map_err(|error| Undone::Broken(chain(&error)))?;
         for change in open.into_iter().filter(|open| sequences.contains(&open.sequence)) {
-            let undone = undo(&*self.world, change).await;
+            let undone = undo(&*self.world, change, OnConflict::Tell).await;
             settle(&mut bench.journal, &self.recorder, undone).await.map_err(Undone::Broken)?;
         }
         let now_ms = self.recorder.record(Fact::FaultReverted { fault: index });
