@@ -2,11 +2,14 @@
 //! inconclusive; nothing passes because nothing was seen.
 
 mod client;
+mod control;
 mod duplicated_writes;
+mod edges;
 mod error_rate;
 mod evidence;
 pub mod gate;
 mod hit;
+mod impact;
 mod latency;
 mod lost_writes;
 mod pods;
@@ -25,8 +28,10 @@ mod testing;
 
 use crate::model::{CheckKind, CheckSpec, Experiment, Finding, LoadSpec, RecoveryPhases, Timeline, Verdict};
 
+pub use control::{against_control, judge_control};
 pub use evidence::evidence;
 pub use gate::baseline;
+pub use impact::impact;
 pub use recovery::{STABLE_FOR_SECONDS, phases};
 
 /// One check over one timeline.
@@ -51,8 +56,19 @@ pub fn judge_all(experiment: &Experiment, timeline: &Timeline) -> (Vec<Finding>,
     if experiment.expect.is_empty() {
         findings.push(Finding::new("expect", Verdict::Inconclusive, "no check was asked for"));
     }
-    let stable_for = experiment.expect.iter().find_map(|spec| spec.stable_for_seconds);
-    (findings, phases(timeline, stable_for.unwrap_or(STABLE_FOR_SECONDS)))
+    (findings, phases(timeline, stable_for_seconds(experiment)))
+}
+
+fn stable_for_seconds(experiment: &Experiment) -> f64 {
+    let said = experiment.expect.iter().find_map(|spec| spec.stable_for_seconds);
+    said.unwrap_or(STABLE_FOR_SECONDS)
+}
+
+/// How finely the load could see what clients went through; absent when nothing was injected.
+#[must_use]
+pub fn resolution_ms(experiment: &Experiment, timeline: &Timeline) -> Option<u64> {
+    let injection_ms = timeline.injection_ms()?;
+    client::client(timeline, injection_ms, text::bound_ms(stable_for_seconds(experiment))).resolution_ms
 }
 
 /// What a check judges, for `mettle list checks`.

@@ -177,19 +177,9 @@ fn write(
 fn experiment(claim: &str, rows: &[Row]) -> ExperimentReport {
     let about = rows.iter().filter(|row| row.claims.iter().any(|one| one == claim));
     let findings: Vec<Finding> = about.map(|row| row.finding.clone()).collect();
-    ExperimentReport {
-        name: format!("verify {claim}"),
-        proves: vec![claim.to_owned()],
-        verdict: Verdict::worst(findings.iter().map(|finding| finding.verdict)),
-        outcome: RunOutcome::Completed,
-        seed: Seed(0),
-        findings,
-        faults: Vec::new(),
-        windows: WindowReports::default(),
-        recovery_ms: RecoveryPhases::default(),
-        ledger: BTreeMap::new(),
-        residue: Vec::new(),
-    }
+    let verdict = Verdict::worst(findings.iter().map(|finding| finding.verdict));
+    let report = ExperimentReport::new(format!("verify {claim}"), verdict, RunOutcome::Completed, Seed(0));
+    ExperimentReport { proves: vec![claim.to_owned()], findings, ..report }
 }
 
 #[cfg(test)]

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{LedgerTotals, OpId, Operation, OperationOutcome, Store};
 
 /// Ids and violations that are kept of each kind.
 const EXAMPLES_MAX: usize = 100;
 
-/// What a direct read of a store gave, past every cache and pooler.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a direct read of a store gave, past every cache and pooler. Kept with the run, so that it can be compared again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Found {
     /// Operation id → how often it is there.
     pub counts: BTreeMap<OpId, u64>,

@@ -2,6 +2,7 @@
 
 mod change;
 mod claim;
+mod comparison;
 mod event;
 mod experiment;
 mod fault_kind;
@@ -13,7 +14,9 @@ mod object_ref;
 mod operation;
 mod parameters;
 mod plan;
+mod record;
 mod rehearsal;
+mod repeats;
 mod report;
 mod samples;
 mod scenario;
@@ -23,6 +26,7 @@ mod verdict;
 
 pub use change::{Change, Command, ControlPlanePart, Look, NodeHow, PodRef, Undo};
 pub use claim::Claim;
+pub use comparison::{ComparedExperiment, ComparedFigure, Comparison, Margins};
 pub use event::{Event, Fact, LoadSecond, Observation, Phase};
 pub use experiment::{CheckKind, CheckSpec, Experiment, Limits, LoadSpec, PhaseSeconds, Suite, WindowName};
 pub use fault_kind::{FaultKind, On, Shape};
@@ -34,10 +38,12 @@ pub use object_ref::ObjectRef;
 pub use operation::{ErrorClass, Operation, OperationOutcome};
 pub use parameters::{Direction, Parameters};
 pub use plan::{Plan, PlannedChange, PlannedFault, Target};
+pub use record::{ExperimentRecord, GateRecord, InjectedFault};
 pub use rehearsal::{Rehearsal, RehearsalRow};
+pub use repeats::{Interval, RepeatsReport, Statistic};
 pub use report::{
-    ExperimentReport, FaultReport, LedgerTotals, RecoveryPhases, Report, WindowReport,
-    Windows as WindowReports,
+    EvidenceFiles, ExperimentReport, FaultReport, GoodputDip, Impact, LedgerTotals, RecoveryPhases, Report,
+    WindowReport, Windows as WindowReports,
 };
 pub use samples::{GENERATOR_LIMITED_SHARE_MAX, Latencies, Quantile, Samples, Tally, in_limited_second};
 pub use scenario::{Journey, Method, Poll, Scenario, Step, Think};

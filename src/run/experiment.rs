@@ -15,7 +15,7 @@ use super::{
 };
 use crate::check;
 use crate::model::{
-    Experiment, ExperimentReport, Fact, FaultSpec, Finding, Operation, Phase, RunId, RunOutcome, Scenario,
+    Experiment, ExperimentReport, Fact, FaultSpec, GateRecord, Operation, Phase, RunId, RunOutcome, Scenario,
     Seed, Timeline, Verdict, Window, Windows,
 };
 
@@ -40,7 +40,9 @@ pub struct Settings {
 pub(super) struct Progress {
     pub windows: Windows,
     pub injected: Vec<Injected>,
-    pub gate: Option<Finding>,
+    pub gate: Option<GateRecord>,
+    /// The gate is open.
+    pub steady: bool,
 }
 
 /// Everything that an experiment needs, borrowed from its caller.
@@ -54,6 +56,8 @@ pub struct Context<'a, W: World, L: Load> {
     pub settings: &'a Settings,
     pub stop: &'a Stop,
     pub recorder: &'a Recorder,
+    /// Everything as ever, but nothing is injected.
+    pub control: bool,
 }
 
 /// Runs one experiment. Always gives a report; what went wrong is its `outcome`.
@@ -163,7 +167,7 @@ async fn faults_and_recovery<W: World, L: Load>(
 ) -> (Progress, RunOutcome, Vec<String>) {
     let mut progress = Progress::default();
     let mut outcome = baseline(context, load, &mut progress).await;
-    let steady = progress.gate.as_ref().is_some_and(|gate| gate.verdict == Verdict::Pass);
+    let steady = progress.steady;
     let journal = if outcome == RunOutcome::Completed && steady {
         let (journal, ended) = fault_window(context, opened, &mut progress).await;
         outcome = ended;
@@ -207,13 +211,11 @@ async fn baseline<W: World, L: Load>(
         Ok(operations) => operations,
         Err(error) => return RunOutcome::Broken(error.chain()),
     };
-    let timeline = Timeline {
-        events: context.recorder.events(),
-        operations,
-        windows: progress.windows,
-        ..Timeline::default()
-    };
-    progress.gate = Some(check::baseline(context.experiment, &timeline, progress.windows.baseline));
+    let (events, windows) = (context.recorder.events(), progress.windows);
+    progress.gate = Some(GateRecord { events: events.len(), operations: operations.len() });
+    let timeline = Timeline { events, operations, windows, ..Timeline::default() };
+    let gate = check::baseline(context.experiment, &timeline, windows.baseline);
+    progress.steady = gate.verdict == Verdict::Pass;
     RunOutcome::Completed
 }
 
@@ -238,7 +240,12 @@ async fn fault_window<W: World, L: Load>(
         }
     };
     progress.injected = injected.take();
-    let first = progress.injected.iter().map(|injected| injected.injected_ms).min().unwrap_or(start_ms);
+    let first = progress.injected.iter().map(|injected| injected.begun.injected_ms).min();
+    let first = first.unwrap_or_else(|| match context.experiment.faults.iter().map(|fault| fault.at_seconds).min() {
+        // The same window as with the faults.
+        Some(at_seconds) if context.control => start_ms + u64::from(at_seconds) * 1000,
+        _ => start_ms,
+    });
     progress.windows.fault = Window { start_ms: first, end_ms: context.now_ms() };
     (journal, outcome)
 }
@@ -272,9 +279,9 @@ async fn revert<W: World, L: Load>(
     };
     let now_ms = context.now_ms();
     for injected in &mut progress.injected {
-        if residue.is_empty() && injected.reverted_ms.is_none() {
-            injected.reverted_ms = Some(now_ms);
-            context.recorder.record(Fact::FaultReverted { fault: injected.fault.index });
+        if residue.is_empty() && injected.begun.reverted_ms.is_none() {
+            injected.begun.reverted_ms = Some(now_ms);
+            context.recorder.record(Fact::FaultReverted { fault: injected.begun.fault.index });
         }
     }
     match tokio::time::timeout(RESIDUE_DEADLINE, context.world.residue()).await {
