@@ -44,12 +44,8 @@ pub(super) struct ClientRecovery {
 
 pub(super) fn client(timeline: &Timeline, injection_ms: u64, stable_for_ms: u64) -> ClientRecovery {
     let limited: BTreeSet<u64> = timeline.generator_limited_ms().into_iter().collect();
-    let mut whole = ClientRecovery {
-        proven_ms: Some(0),
-        possible_ms: Some(0),
-        resolution_ms: None,
-        streams: Vec::new(),
-    };
+    let mut whole =
+        ClientRecovery { proven_ms: Some(0), possible_ms: Some(0), resolution_ms: None, streams: Vec::new() };
     for store in [None, Some(Store::Postgres), Some(Store::Redis)] {
         let name = store.map_or("all requests".to_owned(), |store| format!("writes to {}", store.as_str()));
         let belongs = |operation: &&Operation| store.is_none() || operation.store == store;
@@ -75,10 +71,13 @@ pub(super) fn client(timeline: &Timeline, injection_ms: u64, stable_for_ms: u64)
         let answered = |ms: u64, sure| if ms == 0 { 0 } else { edges.answered_ms(ms, sure) };
         let proven = stream.proven_ms().map(|ms| answered(ms, false));
         let possible = stream.possible_ms().map(|ms| answered(ms, true));
-        let last_bad = edges.last_bad.map_or(String::new(), |line| format!("; the last is line {line} of operations.jsonl"));
+        let last_bad = edges
+            .last_bad
+            .map_or(String::new(), |line| format!("; the last is line {line} of operations.jsonl"));
         whole.streams.push(format!("{name}: {}{last_bad}", describe(proven, stream.failed())));
         // Unseen is later than any.
-        let later = |new: Option<u64>, old: Option<u64>| old.is_some_and(|old| new.is_none_or(|new| new > old));
+        let later =
+            |new: Option<u64>, old: Option<u64>| old.is_some_and(|old| new.is_none_or(|new| new > old));
         if whole.resolution_ms.is_none() || later(proven, whole.proven_ms) {
             let until_ms = timeline.windows.fault.end_ms.saturating_sub(injection_ms);
             whole.resolution_ms = edges.resolution_ms(proven, until_ms).or(whole.resolution_ms);

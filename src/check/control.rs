@@ -53,13 +53,16 @@ pub fn judge_control(experiment: &Experiment, timeline: &mut Timeline) -> (Vec<F
 pub fn against_control(control: &ExperimentReport) -> Finding {
     let inconclusive = |reason: String| Finding::new("control", Verdict::Inconclusive, reason);
     if control.outcome != RunOutcome::Completed {
-        return inconclusive("the control did not run to its end, so effect and noise cannot be told apart".into());
+        return inconclusive(
+            "the control did not run to its end, so effect and noise cannot be told apart".into(),
+        );
     }
     let of = |verdict| {
         let found = control.findings.iter().filter(move |finding| finding.verdict == verdict);
         found.map(|finding| format!("{}: {}", finding.check, finding.reason))
     };
-    let (shown, unclear): (Vec<_>, Vec<_>) = (of(Verdict::Fail).collect(), of(Verdict::Inconclusive).collect());
+    let (shown, unclear): (Vec<_>, Vec<_>) =
+        (of(Verdict::Fail).collect(), of(Verdict::Inconclusive).collect());
     if let Some(first) = shown.first() {
         return inconclusive(format!("without a fault the same is seen: {first}")).with_evidence(shown);
     }
@@ -107,10 +110,25 @@ mod tests {
     fn only_a_quiet_control_lets_an_effect_be_told_from_noise() {
         for (name, build, verdict, says) in [
             ("quiet", quiet(), Pass, "5 checks hold"),
-            ("errors of the same size", quiet().errors(12_000, 18_000, ServerStatus), Inconclusive, "the same is seen: error-rate"),
-            ("slow all the same", quiet().slow(24_000, 30_000, 300), Inconclusive, "the same is seen: latency"),
+            (
+                "errors of the same size",
+                quiet().errors(12_000, 18_000, ServerStatus),
+                Inconclusive,
+                "the same is seen: error-rate",
+            ),
+            (
+                "slow all the same",
+                quiet().slow(24_000, 30_000, 300),
+                Inconclusive,
+                "the same is seen: latency",
+            ),
             // Within every bound, and yet clients did not see what they see in steady state.
-            ("a few errors", quiet().errors(12_500, 12_900, ServerStatus), Inconclusive, "met errors until 900 ms"),
+            (
+                "a few errors",
+                quiet().errors(12_500, 12_900, ServerStatus),
+                Inconclusive,
+                "met errors until 900 ms",
+            ),
             ("no load", quiet().silence(12_000, 40_000), Inconclusive, "no judgement: load-floor(fault)"),
             ("a silent probe", quiet().probes_until(20_000), Inconclusive, "no judgement: probe-heartbeat"),
             ("nothing at all", Build::empty(), Inconclusive, "no judgement"),
@@ -123,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_control_that_ended_early_says_nothing() {
-        let stopped = ExperimentReport { outcome: RunOutcome::Stopped("deadline".into()), ..control(quiet()) };
+        let stopped =
+            ExperimentReport { outcome: RunOutcome::Stopped("deadline".into()), ..control(quiet()) };
         assert_eq!(against_control(&stopped).verdict, Inconclusive);
         let unjudged = ExperimentReport { findings: Vec::new(), ..control(quiet()) };
         assert_eq!(against_control(&unjudged).verdict, Inconclusive);

@@ -139,7 +139,11 @@ mod tests {
             ("blamed on the generator", half(quiet()).limited(13_000, 14_000), 0.0, 0, 0.0, 0.0, 0.0, 1),
         ] {
             let found = impact(&LoadSpec::default(), &build.timeline()).expect(name);
-            assert_eq!((found.user_minutes_lost, found.failed_requests), (minutes, failed), "{name}: {found:?}");
+            assert_eq!(
+                (found.user_minutes_lost, found.failed_requests),
+                (minutes, failed),
+                "{name}: {found:?}"
+            );
             assert_eq!((found.seconds, found.seconds_set_aside), (28, aside), "{name}: {found:?}");
             let dip = &found.goodput;
             // An answer more or less at the edges of a second.

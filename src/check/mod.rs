@@ -12,6 +12,7 @@ mod hit;
 mod impact;
 mod latency;
 mod lost_writes;
+mod places;
 mod pods;
 mod recovery;
 mod recovery_time;
@@ -37,9 +38,14 @@ pub use recovery::{STABLE_FOR_SECONDS, phases};
 /// One check over one timeline.
 #[must_use]
 pub fn judge(spec: &CheckSpec, load: &LoadSpec, timeline: &Timeline) -> Finding {
+    let window = spec.window.map(|name| timeline.windows.get(name)).unwrap_or_default();
     match spec.check {
-        CheckKind::ErrorRate => error_rate::judge(spec, load, timeline),
-        CheckKind::Latency => latency::judge(spec, load, timeline),
+        CheckKind::ErrorRate => {
+            error_rate::judge(spec, load, timeline).with_evidence(places::not_ok(timeline, window))
+        }
+        CheckKind::Latency => {
+            latency::judge(spec, load, timeline).with_evidence(places::slowest(timeline, window))
+        }
         CheckKind::RecoveryTime => recovery_time::judge(spec, timeline),
         CheckKind::LostWrites => lost_writes::judge(spec, timeline),
         CheckKind::DuplicatedWrites => duplicated_writes::judge(spec, timeline),

@@ -27,7 +27,8 @@ pub enum Judged {
 
 pub fn execute(global: &Global, args: &JudgeArgs) -> CommandResult {
     let stored = report::read(&args.path).map_err(report_command::failure)?;
-    let directory = if args.path.is_dir() { args.path.as_path() } else { args.path.parent().unwrap_or(Path::new(".")) };
+    let directory =
+        if args.path.is_dir() { args.path.as_path() } else { args.path.parent().unwrap_or(Path::new(".")) };
     let expect = args.expect.as_deref().map(|file| expect_of(file, &stored)).transpose()?;
     match again(directory, &stored, expect.as_ref()) {
         Judged::Unfit(problems) => {
@@ -51,7 +52,9 @@ pub fn execute(global: &Global, args: &JudgeArgs) -> CommandResult {
             }
             if report.mettle_version != stored.mettle_version {
                 let (old, new) = (&stored.mettle_version, &report.mettle_version);
-                eprintln!("hint: it was judged by mettle {old}, this is {new}: CHANGELOG.md says what is judged otherwise");
+                eprintln!(
+                    "hint: it was judged by mettle {old}, this is {new}: CHANGELOG.md says what is judged otherwise"
+                );
             }
             eprintln!("verdict: fail · exit 1: report.json is not what its evidence gives");
             Ok(Exit::Fail)
@@ -172,12 +175,16 @@ fn differences(stored: &Report, again: &Report) -> Vec<String> {
 }
 
 fn by_part(all: &mut Vec<String>, name: &str, old: &Value, new: &Value) {
-    let keys = |value: &Value| value.as_object().map(|fields| fields.keys().cloned().collect::<BTreeSet<_>>());
-    let fields = keys(old).unwrap_or_default().union(&keys(new).unwrap_or_default()).cloned().collect::<Vec<_>>();
+    let keys =
+        |value: &Value| value.as_object().map(|fields| fields.keys().cloned().collect::<BTreeSet<_>>());
+    let fields =
+        keys(old).unwrap_or_default().union(&keys(new).unwrap_or_default()).cloned().collect::<Vec<_>>();
     for field in fields {
         let (old, new) = (&old[&field], &new[&field]);
         match field.as_str() {
-            "control" if !old.is_null() && !new.is_null() => by_part(all, &format!("{name}: control"), old, new),
+            "control" if !old.is_null() && !new.is_null() => {
+                by_part(all, &format!("{name}: control"), old, new)
+            }
             "findings" => by_finding(all, name, old, new),
             _ => differ(all, &format!("{name}: {field}"), old, new),
         }

@@ -25,8 +25,14 @@ pub async fn execute(global: &Global, args: &ReportArgs) -> CommandResult {
 /// The table of a run with what its exit code means.
 #[must_use]
 pub fn text(report: &Report) -> String {
+    report::render(report, &exit_meaning(report))
+}
+
+/// `exit 0: the stack held`.
+#[must_use]
+pub fn exit_meaning(report: &Report) -> String {
     let exit = exit_of(report);
-    report::render(report, &format!("exit {}: {}", exit as u8, meaning(exit)))
+    format!("exit {}: {}", exit as u8, meaning(exit))
 }
 
 /// The exit code of a run. The first that holds: something was left behind → 5; interrupted by a signal →

@@ -10,7 +10,8 @@ use crate::command::files::{self, Loaded};
 use crate::command::session::{self, Session};
 use crate::command::{CommandResult, Failure, down, live, report as report_command, up};
 use crate::exit::Exit;
-use crate::model::{Event, ExperimentReport, Finding, Report, RunId, Seed, Verdict};
+use crate::model::{Event, ExperimentReport, Fact, Finding, Report, RunId, Seed, Verdict};
+use crate::report::Series;
 use crate::run::{Context, LiveLoad, LiveWorld, Recorder, RunClock, Settings, Stop, World, run_experiment};
 use crate::{check, report, stack};
 
@@ -67,6 +68,7 @@ async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandR
         report
     };
     let load = LiveLoad::new(session.client.clone());
+    let mut series = Series::new();
     let wanted = loaded.len() * args.repeat as usize;
     'all: for (index, one) in loaded.iter().enumerate() {
         for repeat in 1..=args.repeat {
@@ -81,9 +83,14 @@ async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandR
                 stop: &stop,
                 out: &out,
             };
-            experiments.push(if args.control { ran.with_control().await? } else { ran.go(false).await? });
+            let report = if args.control {
+                ran.with_control(&mut series).await?
+            } else {
+                ran.go(false, &mut series).await?
+            };
+            experiments.push(report);
             // After each experiment: what is known is on disk, whatever happens next.
-            write_reports(&summary(experiments.clone(), wanted), &out)?;
+            write_reports(&summary(experiments.clone(), wanted), &series, &out)?;
             if stop.is_requested() || experiments.iter().any(leaves_something) {
                 break 'all;
             }
@@ -146,8 +153,11 @@ fn fresh_directory(out: &Path) -> Result<PathBuf, Failure> {
     Ok(out.to_owned())
 }
 
-fn write_reports(report: &Report, out: &Path) -> Result<(), Failure> {
-    let written = report::write(out, report).and_then(|_| report::write_junit(out, report));
+fn write_reports(report: &Report, series: &Series, out: &Path) -> Result<(), Failure> {
+    let meaning = report_command::exit_meaning(report);
+    let written = report::write(out, report)
+        .and_then(|_| report::write_junit(out, report))
+        .and_then(|_| report::write_pages(out, report, series, &meaning));
     written
         .map(drop)
         .map_err(|error| Failure::new(Exit::SetUp, error).hint("make room on the disk; the journal is safe"))
@@ -180,8 +190,8 @@ struct Ran<'a> {
 
 impl Ran<'_> {
     /// First the same without a fault. What it leaves behind, or a stop, ends it there.
-    async fn with_control(&self) -> Result<ExperimentReport, Failure> {
-        let control = self.go(true).await?;
+    async fn with_control(&self, series: &mut Series) -> Result<ExperimentReport, Failure> {
+        let control = self.go(true, series).await?;
         let says = check::against_control(&control);
         let experiment = if self.stop.is_requested() || leaves_something(&control) {
             let seed = seed_of(self.seed, self.repeat);
@@ -190,12 +200,12 @@ impl Ran<'_> {
             let report = ExperimentReport::new(name, Verdict::Inconclusive, outcome, seed);
             ExperimentReport { findings: vec![unrun], repeat: self.repeat, ..report }
         } else {
-            self.go(false).await?
+            self.go(false, series).await?
         };
         Ok(report::with_control(experiment, control, says))
     }
 
-    async fn go(&self, control: bool) -> Result<ExperimentReport, Failure> {
+    async fn go(&self, control: bool, series: &mut Series) -> Result<ExperimentReport, Failure> {
         // No name of an experiment has a dot, so none is another's repeat.
         let repeat = self.repeat.map(|repeat| format!(".{repeat}")).unwrap_or_default();
         let label = format!("{}{repeat}{}", self.one.experiment.name, if control { ".control" } else { "" });
@@ -247,7 +257,13 @@ impl Ran<'_> {
         if let Some(problem) = recorder.finish() {
             eprintln!("mettle: {problem}");
         }
-        append_timeline(&self.out.join("timeline.jsonl"), &label, &recorder.events()).map_err(failed)?;
+        let events = recorder.events();
+        let seconds = events.iter().filter_map(|event| match &event.fact {
+            Fact::Load(second) => Some(second.clone()),
+            _ => None,
+        });
+        series.insert(label.clone(), seconds.collect());
+        append_timeline(&self.out.join("timeline.jsonl"), &label, &events).map_err(failed)?;
         if report.residue.is_empty() && journal.exists() {
             // Nothing is open in it: it goes to the run's other files.
             fs::copy(&journal, directory.join("journal.jsonl"))

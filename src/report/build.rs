@@ -1,8 +1,8 @@
 //! From what was judged to `report.json`.
 
 use crate::model::{
-    Experiment, ExperimentReport, FaultRecord, FaultReport, Finding, Impact, Quantile, RecoveryPhases, Report, RunId,
-    RunOutcome, Samples, Seed, Timeline, Verdict, Window, WindowReport, WindowReports,
+    Experiment, ExperimentReport, FaultRecord, FaultReport, Finding, Impact, Quantile, RecoveryPhases,
+    Report, RunId, RunOutcome, Samples, Seed, Timeline, Verdict, Window, WindowReport, WindowReports,
 };
 
 use super::repeats::repeats;

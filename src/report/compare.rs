@@ -310,7 +310,8 @@ mod tests {
         };
         let before = runs("a", &seen(&[5000; 6]));
         let found = compare(&before, &renamed("other"), Margins::default());
-        let verdicts: Vec<_> = found.experiments.iter().map(|one| (one.experiment.as_str(), one.verdict)).collect();
+        let verdicts: Vec<_> =
+            found.experiments.iter().map(|one| (one.experiment.as_str(), one.verdict)).collect();
         assert_eq!(verdicts, [("other", None), ("postgres-primary-loss", Some(Inconclusive))]);
         assert_eq!(found.verdict, Inconclusive);
         // Only something new: nothing was compared, and nothing passes.

@@ -56,7 +56,8 @@ fn one(seed: Seed, runs: &[&ExperimentReport]) -> RepeatsReport {
 
 #[allow(clippy::cast_precision_loss)]
 fn figures_of(run: &ExperimentReport) -> Vec<(String, Option<f64>)> {
-    let phases = run.recovery_ms.named().map(|(name, ms)| (format!("recovery_{name}_ms"), ms.map(|ms| ms as f64)));
+    let phases =
+        run.recovery_ms.named().map(|(name, ms)| (format!("recovery_{name}_ms"), ms.map(|ms| ms as f64)));
     let count = |value: Option<u64>| value.map(|value| value as f64);
     let failed = run.windows.fault.errors + run.windows.recovery.errors;
     let mut figures = Vec::from(phases);
@@ -95,7 +96,10 @@ mod tests {
         assert_eq!((found.runs, found.passed, found.inconclusive, found.failed), (4, 3, 1, 0));
         assert_eq!(found.left_out, ["postgres-primary-loss #4: it did not run to its end"]);
         let client = &found.statistics["recovery_client_ms"];
-        assert_eq!((client.n, client.not_seen, client.min, client.median, client.max), (3, 1, Some(1000.0), Some(3000.0), None));
+        assert_eq!(
+            (client.n, client.not_seen, client.min, client.median, client.max),
+            (3, 1, Some(1000.0), Some(3000.0), None)
+        );
         assert_eq!(found.statistics["lost_writes"].max, Some(0.0));
         assert_eq!(found.statistics["user_minutes_lost"].median, Some(3.2));
     }

@@ -1,9 +1,9 @@
 //! Reports for the tests of every form.
 
 use crate::model::{
-    Component, ErrorClass, Event, Experiment, Fact, FaultKind, FaultRecord, Finding, LedgerTotals,
-    GoodputDip, Impact, LoadSecond, OpId, Operation, OperationOutcome, RecoveryPhases, Report, Role, RunId, RunOutcome, Seed,
-    Store, Target, Timeline, Verdict, Window, Windows,
+    Component, ErrorClass, Event, Experiment, Fact, FaultKind, FaultRecord, Finding, GoodputDip, Impact,
+    LedgerTotals, LoadSecond, OpId, Operation, OperationOutcome, RecoveryPhases, Report, Role, RunId,
+    RunOutcome, Seed, Store, Target, Timeline, Verdict, Window, Windows,
 };
 
 use super::build::{self, Judged};

@@ -12,10 +12,8 @@ pub(super) fn unusable(experiment: &ExperimentReport) -> Option<String> {
         return Some("it did not run to its end".to_owned());
     }
     let ground = |check: &str| GROUND.contains(&check.split('(').next().unwrap_or_default());
-    let missing = experiment
-        .findings
-        .iter()
-        .find(|finding| finding.verdict != Verdict::Pass && ground(&finding.check));
+    let missing =
+        experiment.findings.iter().find(|finding| finding.verdict != Verdict::Pass && ground(&finding.check));
     match missing {
         Some(finding) => Some(format!("{}: {}", finding.check, finding.reason)),
         None if experiment.faults.is_empty() => Some("no fault was injected".to_owned()),
@@ -32,9 +30,6 @@ pub(super) fn title(experiment: &ExperimentReport) -> String {
 }
 
 /// Writes that one kind of trouble befell, of all stores; absent when none was read back.
-pub(super) fn writes(
-    experiment: &ExperimentReport,
-    count: fn(&LedgerTotals) -> u64,
-) -> Option<u64> {
+pub(super) fn writes(experiment: &ExperimentReport, count: fn(&LedgerTotals) -> u64) -> Option<u64> {
     (!experiment.ledger.is_empty()).then(|| experiment.ledger.values().map(count).sum())
 }

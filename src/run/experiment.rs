@@ -241,11 +241,12 @@ async fn fault_window<W: World, L: Load>(
     };
     progress.injected = injected.take();
     let first = progress.injected.iter().map(|injected| injected.begun.injected_ms).min();
-    let first = first.unwrap_or_else(|| match context.experiment.faults.iter().map(|fault| fault.at_seconds).min() {
-        // The same window as with the faults.
-        Some(at_seconds) if context.control => start_ms + u64::from(at_seconds) * 1000,
-        _ => start_ms,
-    });
+    let first =
+        first.unwrap_or_else(|| match context.experiment.faults.iter().map(|fault| fault.at_seconds).min() {
+            // The same window as with the faults.
+            Some(at_seconds) if context.control => start_ms + u64::from(at_seconds) * 1000,
+            _ => start_ms,
+        });
     progress.windows.fault = Window { start_ms: first, end_ms: context.now_ms() };
     (journal, outcome)
 }

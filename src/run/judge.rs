@@ -55,8 +55,7 @@ pub fn judge_again(evidence: Evidence) -> ExperimentReport {
     let Evidence { record, events, operations, found } = evidence;
     let gate = gate_of(&record, &events, &operations);
     let stores = found.iter();
-    let ledger =
-        stores.map(|(store, found)| (*store, ledger::compare(&operations, *store, found))).collect();
+    let ledger = stores.map(|(store, found)| (*store, ledger::compare(&operations, *store, found))).collect();
     let faults = record.faults.iter().map(|injected| record_of(injected, &events)).collect();
     let mut timeline = Timeline { events, operations, windows: record.windows, faults, ledger };
     let (mut findings, phases) = match &gate {
@@ -68,11 +67,9 @@ pub fn judge_again(evidence: Evidence) -> ExperimentReport {
         _ => (Vec::new(), RecoveryPhases::default()),
     };
     findings.splice(0..0, gate.map(as_gate));
-    findings.extend(
-        record.gap.map(|gap| {
-            Finding::new("evidence", Verdict::Inconclusive, format!("the timeline is not whole: {gap}"))
-        }),
-    );
+    findings.extend(record.gap.map(|gap| {
+        Finding::new("evidence", Verdict::Inconclusive, format!("the timeline is not whole: {gap}"))
+    }));
     let judged = Judged {
         findings,
         phases,

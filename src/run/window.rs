@@ -152,8 +152,9 @@ impl<W: World> FaultWindow<W> {
         // Roles move: each fault is resolved against the cluster as it is when it is injected.
         let snapshot = self.world.snapshot().await?;
         let fault = resolve_one(&self.experiment, &self.run, self.seed, &snapshot, index)?;
-        let mut all: Vec<PlannedFault> =
-            self.injected.with(|injected| injected.iter().map(|injected| injected.begun.fault.clone()).collect());
+        let mut all: Vec<PlannedFault> = self
+            .injected
+            .with(|injected| injected.iter().map(|injected| injected.begun.fault.clone()).collect());
         all.push(fault.clone());
         fault::guard(&all, self.experiment.limits, &snapshot)?;
         let injected_ms = self.recorder.clock().now_ms();

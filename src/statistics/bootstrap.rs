@@ -121,7 +121,10 @@ mod tests {
         let before = [10.0, 10.2, 9.9, 10.1, 10.0, 9.8];
         let after = before.map(|value| value + 5.0);
         let bounds = difference(&before, &after, Centre::Median, Seed(1)).expect("bounds");
-        assert!(4.5 < bounds.low && bounds.low <= 5.0 && 5.0 <= bounds.high && bounds.high < 5.5, "{bounds:?}");
+        assert!(
+            4.5 < bounds.low && bounds.low <= 5.0 && 5.0 <= bounds.high && bounds.high < 5.5,
+            "{bounds:?}"
+        );
         let same = difference(&[3.0; 5], &[3.0; 5], Centre::Median, Seed(1)).expect("bounds");
         assert_eq!((same.low, same.high), (0.0, 0.0));
     }

@@ -100,7 +100,10 @@ mod tests {
     #[test]
     fn few_runs_say_how_little_they_say() {
         let one = of(&[3.0]);
-        assert_eq!((one.n, one.min, one.median, one.max, one.interval), (1, Some(3.0), Some(3.0), Some(3.0), None));
+        assert_eq!(
+            (one.n, one.min, one.median, one.max, one.interval),
+            (1, Some(3.0), Some(3.0), Some(3.0), None)
+        );
         for (count, confidence) in [(2, 0.5), (3, 0.75), (4, 0.875), (5, 0.9375), (6, 0.95), (30, 0.95)] {
             let interval = of(&(0..count).map(f64::from).collect::<Vec<_>>()).interval.expect("an interval");
             assert!((interval.confidence - confidence).abs() < 1e-9, "{count}: {interval:?}");
@@ -112,7 +115,8 @@ mod tests {
     #[test]
     fn the_ranks_are_those_of_the_tables() {
         // Two-sided 95 % of the sign test: the k-th of n.
-        for (count, expected) in [(2, 0), (5, 0), (6, 0), (8, 0), (9, 1), (12, 2), (15, 3), (20, 5), (25, 7)] {
+        for (count, expected) in [(2, 0), (5, 0), (6, 0), (8, 0), (9, 1), (12, 2), (15, 3), (20, 5), (25, 7)]
+        {
             assert_eq!(rank(count).0, expected, "{count}");
         }
     }

@@ -69,7 +69,18 @@ impl Stage {
         let journal = directory.path().join("journals/small.jsonl");
         let (before, hook) = (world.look(), Some(world.points().hook()));
         let (seed, stop) = (Seed(7), Stop::default());
-        Self { world, experiment, seed, stop, directory, journal, hook, stop_at: None, before, control: false }
+        Self {
+            world,
+            experiment,
+            seed,
+            stop,
+            directory,
+            journal,
+            hook,
+            stop_at: None,
+            before,
+            control: false,
+        }
     }
 
     /// The experiment's own directory.

@@ -6,9 +6,7 @@ use std::process::Command;
 
 use mettle::command::judge::{Judged, again};
 use mettle::model::Verdict::{Fail, Inconclusive, Pass};
-use mettle::model::{
-    ExperimentReport, Fact, Observation, Phase, Report, RunId, RunOutcome, Seed, Verdict,
-};
+use mettle::model::{ExperimentReport, Fact, Observation, Phase, Report, RunId, RunOutcome, Seed, Verdict};
 use mettle::{check, report};
 use serde_json::json;
 
@@ -113,8 +111,11 @@ async fn the_same_evidence_gives_the_same_report() {
         assert_eq!(differences, [] as [&str; 0], "{name} {behaviour}");
         assert_eq!(
             report::to_text(&report).expect("JSON"),
-            report::to_text(&Report { mettle_version: report.mettle_version.clone(), ..stored.report.clone() })
-                .expect("JSON"),
+            report::to_text(&Report {
+                mettle_version: report.mettle_version.clone(),
+                ..stored.report.clone()
+            })
+            .expect("JSON"),
             "{name} {behaviour}"
         );
         verdicts.insert(report.verdict);
@@ -180,7 +181,9 @@ async fn a_report_that_says_something_else_is_told_by_finding() {
     other.experiments[0].name = "other".into();
     report::write(&whole.directory(), &other).expect("it is written");
     assert!(whole.problem().contains("its files are those of postgres-primary-loss"));
-    for (directory, says) in [("..", "is not one of the run"), ("a/b", "is not one of the run"), ("gone", "is missing")] {
+    for (directory, says) in
+        [("..", "is not one of the run"), ("a/b", "is not one of the run"), ("gone", "is missing")]
+    {
         let mut elsewhere = whole.report.clone();
         elsewhere.experiments[0].judged_by.as_mut().expect("stored").directory = directory.into();
         report::write(&whole.directory(), &elsewhere).expect("it is written");
@@ -202,7 +205,9 @@ async fn the_command_leaves_with_the_verdict_and_other_bounds_give_another() {
     assert!(code == 1 && says.contains("exit 1: the stack did not hold"), "{code} {says}");
     let expect = whole.directory().join("expect.yaml");
     let text = |name: &str, checks: &str| {
-        format!("name: {name}\nscenario: x.yaml\nfaults: [{{kind: pod-kill, target: {{component: postgres}}}}]\nexpect: [{checks}]\n")
+        format!(
+            "name: {name}\nscenario: x.yaml\nfaults: [{{kind: pod-kill, target: {{component: postgres}}}}]\nexpect: [{checks}]\n"
+        )
     };
     let lenient = "{check: lost-writes, store: postgres, max: 100000}";
     for (name, checks, code, part) in [
@@ -225,7 +230,8 @@ async fn the_command_leaves_with_the_verdict_and_other_bounds_give_another() {
         let (code, says) = whole.command(more);
         assert!(code == 3 && says.contains("operations.jsonl is not what was judged"), "{code} {says}");
     }
-    let nothing = Command::new(env!("CARGO_BIN_EXE_mettle")).args(["judge", "nosuch"]).output().expect("it runs");
+    let nothing =
+        Command::new(env!("CARGO_BIN_EXE_mettle")).args(["judge", "nosuch"]).output().expect("it runs");
     assert_eq!(nothing.status.code(), Some(2));
 }
 
@@ -254,7 +260,8 @@ async fn a_control_is_the_same_without_a_fault() {
 
 #[tokio::test(start_paused = true)]
 async fn a_control_that_shows_the_effect_makes_it_inconclusive() {
-    let mut control = Stage::new(kill_backend(), Behaviour { load: LoadLife::SilentAfter(9000), ..Behaviour::default() });
+    let mut control =
+        Stage::new(kill_backend(), Behaviour { load: LoadLife::SilentAfter(9000), ..Behaviour::default() });
     control.control = true;
     let says = check::against_control(&control.run().await.report);
     assert_eq!(says.verdict, Inconclusive);
@@ -267,12 +274,19 @@ async fn a_control_that_shows_the_effect_makes_it_inconclusive() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_late_probe_says_is_not_in_what_was_judged() {
-    let stage = Stage::new(small(json!([{"kind": "pod-kill", "target": {"component": "backend"}}])), Behaviour::default());
+    let stage = Stage::new(
+        small(json!([{"kind": "pod-kill", "target": {"component": "backend"}}])),
+        Behaviour::default(),
+    );
     let ran = stage.run().await;
     let stored = Stored::with(stage, ran.report);
     let text = fs::read_to_string(stored.file("timeline.jsonl")).expect("it is read");
     assert_eq!(text.lines().count(), ran.events.len());
-    let beats = |event: &&mettle::model::Event| matches!(event.fact, Fact::Observed(Observation::Heartbeat { .. }));
+    let beats =
+        |event: &&mettle::model::Event| matches!(event.fact, Fact::Observed(Observation::Heartbeat { .. }));
     assert!(ran.events.iter().filter(beats).count() > 10);
-    assert!(matches!(ran.events.last().map(|event| &event.fact), Some(Fact::PhaseStarted { phase: Phase::Judge })));
+    assert!(matches!(
+        ran.events.last().map(|event| &event.fact),
+        Some(Fact::PhaseStarted { phase: Phase::Judge })
+    ));
 }
