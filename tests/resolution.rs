@@ -1,5 +1,6 @@
 //! A recovery time is only as good as it is right: outages whose ends are known exactly, against what is reported.
 
+#[allow(dead_code)]
 mod load_support;
 
 use std::sync::atomic::Ordering;

@@ -127,7 +127,7 @@ mod tests {
                 "a few errors",
                 quiet().errors(12_500, 12_900, ServerStatus),
                 Inconclusive,
-                "met errors until 900 ms",
+                "met errors until 891 ms",
             ),
             ("no load", quiet().silence(12_000, 40_000), Inconclusive, "no judgement: load-floor(fault)"),
             ("a silent probe", quiet().probes_until(20_000), Inconclusive, "no judgement: probe-heartbeat"),

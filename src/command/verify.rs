@@ -1,6 +1,6 @@
 //! `mettle verify`: is the stack what the guide promises? One row a check, an exit code for all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,8 +14,7 @@ use crate::command::session::Session;
 use crate::command::{CommandResult, Failure, files, session};
 use crate::exit::Exit;
 use crate::model::{
-    Claim, ExperimentReport, Finding, Problem, RecoveryPhases, Report, RunId, RunOutcome, Seed, Verdict,
-    WindowReports, read_yaml,
+    Claim, ExperimentReport, Finding, Problem, Report, RunId, RunOutcome, Seed, Verdict, read_yaml,
 };
 use crate::promise::{self, Profile};
 use crate::report;

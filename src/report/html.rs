@@ -54,7 +54,9 @@ fn section(page: &mut String, experiment: &ExperimentReport, series: &Series, le
         let verdict = finding.verdict.as_str();
         let (check, reason) = (escape(&finding.check), escape(&finding.reason));
         let _ = write!(page, "<li><b class=\"{verdict}\">{verdict}</b> {check}: {reason}");
-        finding.evidence.iter().for_each(|line| drop(write!(page, "<br><small>{}</small>", escape(line))));
+        for line in &finding.evidence {
+            let _ = write!(page, "<br><small>{}</small>", escape(line));
+        }
         page.push_str("</li>\n");
     }
     for line in &experiment.residue {

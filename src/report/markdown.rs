@@ -27,14 +27,20 @@ pub fn to_markdown(report: &Report, exit_meaning: &str) -> String {
         let _ = writeln!(text, "\n## {}\n", cell(&title(experiment)));
         for Finding { check, verdict, reason, evidence } in &experiment.findings {
             let _ = writeln!(text, "- **{}** {}: {}", verdict.as_str(), cell(check), cell(reason));
-            evidence.iter().for_each(|line| drop(writeln!(text, "  - {}", cell(line))));
+            for line in evidence {
+                let _ = writeln!(text, "  - {}", cell(line));
+            }
         }
         for fault in &experiment.faults {
             let (kind, target, because) = (cell(&fault.kind), cell(&fault.target), cell(&fault.because));
             let _ = writeln!(text, "- fault {kind} on {target} at {} ms ({because})", fault.injected_ms);
-            fault.evidence.iter().for_each(|line| drop(writeln!(text, "  - {}", cell(line))));
+            for line in &fault.evidence {
+                let _ = writeln!(text, "  - {}", cell(line));
+            }
         }
-        experiment.residue.iter().for_each(|line| drop(writeln!(text, "- left behind: {}", cell(line))));
+        for line in &experiment.residue {
+            let _ = writeln!(text, "- left behind: {}", cell(line));
+        }
     }
     for repeats in &report.repeats {
         let _ = writeln!(text, "\n## {}: {} runs\n", cell(&repeats.experiment), repeats.runs);
@@ -48,7 +54,9 @@ pub fn to_markdown(report: &Report, exit_meaning: &str) -> String {
             });
             row(&mut text, &[figure.clone(), median(statistic), interval]);
         }
-        repeats.left_out.iter().for_each(|line| drop(writeln!(text, "\nLeft out: {}", cell(line))));
+        for line in &repeats.left_out {
+            let _ = writeln!(text, "\nLeft out: {}", cell(line));
+        }
     }
     let _ = writeln!(text, "\nverdict: {} · {exit_meaning}", report.verdict.as_str());
     text
