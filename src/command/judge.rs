@@ -76,7 +76,8 @@ fn expect_of(file: &Path, stored: &Report) -> Result<Expect, Failure> {
     if !known && names.len() != 1 {
         let error = anyhow::anyhow!("{}: name: the run has no experiment {}", file.display(), given.name);
         let all: Vec<&str> = names.into_iter().collect();
-        return Err(Failure::new(Exit::Usage, error).hint(format!("it has {}", all.join(", "))));
+        let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+        return Err(Failure::new(Exit::Usage, error).hint(format!("its experiments: {all}")));
     }
     Ok(Expect { name: known.then_some(given.name), checks: given.expect })
 }
