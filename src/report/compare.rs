@@ -279,9 +279,9 @@ mod tests {
             compare(&runs("a", &seen(&[5000; 6])), &after, Margins::default())
         };
         assert_eq!(changed(|_| ()).verdict, Pass);
-        let lost: fn(&mut ExperimentReport) =
-            |run| run.ledger.values_mut().for_each(|totals| totals.lost = 1);
-        let cases: [(&str, fn(&mut ExperimentReport)); 4] = [
+        type Change = fn(&mut ExperimentReport);
+        let lost: Change = |run| run.ledger.values_mut().for_each(|totals| totals.lost = 1);
+        let cases: [(&str, Change); 4] = [
             ("errors_fault_percent", |run| run.windows.fault.errors += 10),
             ("errors_recovery_percent", |run| run.windows.recovery.errors += 10),
             ("baseline_p99_ms", |run| run.windows.baseline.p99_ms = Some(90.0)),
