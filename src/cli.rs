@@ -63,6 +63,10 @@ pub enum Command {
     Claims(ClaimsArgs),
     /// Print the report of an earlier run
     Report(ReportArgs),
+    /// Judge an earlier run again from its files, without a cluster: the same evidence must give the same verdict
+    Judge(JudgeArgs),
+    /// Say whether a later run is worse than an earlier one by more than a margin
+    Compare(CompareArgs),
     /// List faults, checks, experiments, suites, scenarios or clusters
     List(ListArgs),
     /// Check whether this machine can do what mettle needs, and say what to do if not
@@ -157,6 +161,12 @@ pub struct RunArgs {
     /// Seed of every choice; drawn and printed when absent
     #[arg(long)]
     pub seed: Option<u64>,
+    /// How often each experiment; from the second on with seeds derived from the first
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repeat: u32,
+    /// Before each, the same without a fault: an effect that is seen there, too, proves nothing
+    #[arg(long)]
+    pub control: bool,
     /// Bring the cluster and the stack up first when they do not stand
     #[arg(long)]
     pub up: bool,
@@ -254,6 +264,48 @@ pub struct ReportArgs {
     /// Print the JSON schema of report.json and exit
     #[arg(long)]
     pub schema: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct JudgeArgs {
+    /// Directory of a run
+    #[arg(default_value = "out")]
+    pub path: PathBuf,
+    /// Judge by the `expect` of this experiment file instead: the same evidence under other bounds
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// Directory of the earlier run, or its report.json
+    pub before: PathBuf,
+    /// Directory of the later run, or its report.json
+    pub after: PathBuf,
+    /// How much worse a figure may be, as a share of the earlier one
+    #[arg(long, default_value = "20%", value_parser = percent, value_name = "PERCENT")]
+    pub margin: f64,
+    /// … and at least so many seconds of recovery
+    #[arg(long, default_value_t = 1.0, value_parser = positive, value_name = "SECONDS")]
+    pub floor_seconds: f64,
+    /// … so many percentage points of errors
+    #[arg(long, default_value_t = 1.0, value_parser = positive, value_name = "POINTS")]
+    pub floor_percent: f64,
+    /// … so many milliseconds of latency
+    #[arg(long, default_value_t = 20.0, value_parser = positive, value_name = "MS")]
+    pub floor_ms: f64,
+}
+
+/// `20%` or `20`.
+fn percent(text: &str) -> Result<f64, String> {
+    positive(text.trim_end_matches('%'))
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1e6).contains(&value) => Ok(value),
+        _ => Err("must be a number, 0 or more".to_owned()),
+    }
 }
 
 #[derive(Debug, Clone, Args)]

@@ -9,6 +9,7 @@
 //! - [`cluster`] the Kubernetes API: read, wait, tunnel, and the one place that mutates.
 //! - [`promise`] what the manifests alone must state; pure.
 //! - [`fault`], [`check`], [`ledger`], [`report`] pure: data in, data out.
+//! - [`statistics`] pure: medians, their intervals, how far two samples are apart.
 //! - [`foreign`] pure: experiment files of other tools, as rehearsals of ours.
 //! - [`model`] the words all of them share.
 
@@ -29,4 +30,5 @@ pub mod provider;
 pub mod report;
 pub mod run;
 pub mod stack;
+pub mod statistics;
 pub mod verify;

@@ -8,6 +8,8 @@ use std::process::Command;
 
 use assert_cmd::cargo::CommandCargoExt;
 
+#[path = "cli/again.rs"]
+mod again;
 #[path = "cli/catalogue.rs"]
 mod catalogue;
 #[path = "cli/files.rs"]

@@ -4,6 +4,9 @@ mod fake;
 #[path = "run_fake/stops.rs"]
 mod stops;
 
+#[path = "run_fake/judge.rs"]
+mod judge;
+
 use std::collections::BTreeSet;
 
 use fake::{Behaviour, LoadLife, Points, Ran, Stage, Trip, Undoing, experiment_file, finding, small};

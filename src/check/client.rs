@@ -7,9 +7,15 @@
 //! A span of `stable_for` (in whole buckets, rounded up) *holds* when the share of its requests that are
 //! not ok is at most 1 %, or the baseline's share if that is larger, but never above 5 %. Recovery is the
 //! start of the first span that holds, whose first bucket is within the same share, and after which every
-//! span holds until the end of the recovery window: a relapse starts it anew. It is moved forward to just
+//! span holds until the end of the recovery window: a relapse starts it anew. It is moved back to just
 //! after the last request that was not ok when that lies in the bucket before and a success follows it
 //! there. When every span holds from the injection on, it is 0: clients saw no more errors than ever.
+//! Else it is never before an answer: when the first success from then on took 50 ms longer than the baseline's
+//! median, so that its user still waited, it is moved to when any of them was answered.
+//!
+//! *Resolution*: no request says anything about the time between two requests. The largest gap around the first and
+//! the last that was not ok after the injection; when none was, the largest in the fault window: a shorter
+//! trouble may have gone unseen. Of several streams that of the one that recovered last.
 //!
 //! It is read twice. *Proven*: every request counts, a bucket without a success does not hold. *Possible*:
 //! the generator's own failures, its limited seconds and silent buckets are forgiven. The truth lies
@@ -17,6 +23,7 @@
 
 use std::collections::BTreeSet;
 
+use super::edges::Edges;
 use crate::model::{ErrorClass, Operation, OperationOutcome, Store, Timeline, Window, in_limited_second};
 
 const BUCKETS_MS: [u64; 4] = [500, 1000, 2000, 5000];
@@ -29,13 +36,16 @@ const ERROR_SHARE_CEILING: f64 = 0.05;
 pub(super) struct ClientRecovery {
     pub proven_ms: Option<u64>,
     pub possible_ms: Option<u64>,
+    /// Of the stream that recovered last; absent without two requests to compare.
+    pub resolution_ms: Option<u64>,
     /// One line a stream, for the evidence.
     pub streams: Vec<String>,
 }
 
 pub(super) fn client(timeline: &Timeline, injection_ms: u64, stable_for_ms: u64) -> ClientRecovery {
     let limited: BTreeSet<u64> = timeline.generator_limited_ms().into_iter().collect();
-    let mut whole = ClientRecovery { proven_ms: Some(0), possible_ms: Some(0), streams: Vec::new() };
+    let mut whole =
+        ClientRecovery { proven_ms: Some(0), possible_ms: Some(0), resolution_ms: None, streams: Vec::new() };
     for store in std::iter::once(None).chain(Store::ALL.map(Some)) {
         let name = store.map_or("all requests".to_owned(), |store| format!("writes to {}", store.as_str()));
         let belongs = |operation: &&Operation| store.is_none_or(|store| operation.writes.contains(store));
@@ -57,8 +67,21 @@ pub(super) fn client(timeline: &Timeline, injection_ms: u64, stable_for_ms: u64)
             span: usize::try_from(stable_for_ms.div_ceil(bucket_ms).max(1)).unwrap_or(usize::MAX),
             share_max: baseline.share_max(),
         };
-        let (proven, possible) = (stream.proven_ms(), stream.possible_ms());
-        whole.streams.push(format!("{name}: {}", describe(proven, stream.failed())));
+        let edges = Edges::of(timeline, span, &limited, baseline.median_us, belongs);
+        let answered = |ms: u64, sure| if ms == 0 { 0 } else { edges.answered_ms(ms, sure) };
+        let proven = stream.proven_ms().map(|ms| answered(ms, false));
+        let possible = stream.possible_ms().map(|ms| answered(ms, true));
+        let last_bad = edges
+            .last_bad
+            .map_or(String::new(), |line| format!("; the last is line {line} of operations.jsonl"));
+        whole.streams.push(format!("{name}: {}{last_bad}", describe(proven, stream.failed())));
+        // Unseen is later than any.
+        let later =
+            |new: Option<u64>, old: Option<u64>| old.is_some_and(|old| new.is_none_or(|new| new > old));
+        if whole.resolution_ms.is_none() || later(proven, whole.proven_ms) {
+            let until_ms = timeline.windows.fault.end_ms.saturating_sub(injection_ms);
+            whole.resolution_ms = edges.resolution_ms(proven, until_ms).or(whole.resolution_ms);
+        }
         whole.proven_ms = whole.proven_ms.zip(proven).map(|(a, b)| a.max(b));
         whole.possible_ms = whole.possible_ms.zip(possible).map(|(a, b)| a.max(b));
     }
@@ -78,18 +101,27 @@ struct Baseline {
     requests: u64,
     errors: u64,
     length_ms: u64,
+    /// Of the requests that were ok.
+    median_us: u64,
 }
 
 impl Baseline {
     fn of(timeline: &Timeline, belongs: impl Fn(&&Operation) -> bool) -> Self {
         let window = timeline.windows.baseline;
         let own = |operation: &&Operation| operation.error.is_some_and(ErrorClass::is_generators_own);
-        let mut baseline =
-            Self { requests: 0, errors: 0, length_ms: window.end_ms.saturating_sub(window.start_ms) };
+        let length_ms = window.end_ms.saturating_sub(window.start_ms);
+        let mut baseline = Self { requests: 0, errors: 0, length_ms, median_us: 0 };
+        let mut latencies_us = Vec::new();
         for operation in timeline.operations_in(window).filter(belongs).filter(|operation| !own(operation)) {
             baseline.requests += 1;
-            baseline.errors += u64::from(operation.outcome != OperationOutcome::Ok);
+            if operation.outcome == OperationOutcome::Ok {
+                latencies_us.push(operation.latency_us());
+            } else {
+                baseline.errors += 1;
+            }
         }
+        latencies_us.sort_unstable();
+        baseline.median_us = latencies_us.get(latencies_us.len() / 2).copied().unwrap_or(0);
         baseline
     }
 

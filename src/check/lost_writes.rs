@@ -61,7 +61,7 @@ mod tests {
             t.examples = vec!["duplicated r-1".into(), "lost r-7".into()];
         });
         let finding = Build::steady().ledger(Store::Postgres, lost).judge(&spec);
-        assert_eq!(finding.evidence, ["lost r-7"]);
+        assert_eq!(finding.evidence, ["lost r-7: line 8 of operations.jsonl, wanted at 70 ms"]);
         assert_eq!(finding.check, "lost-writes(postgres)");
     }
 }

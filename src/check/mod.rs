@@ -6,16 +6,20 @@ mod amplification;
 mod breaker;
 mod calls;
 mod client;
+mod control;
 mod degraded;
 mod dirty_reads;
 mod duplicated_writes;
+mod edges;
 mod error_rate;
 mod evidence;
 pub mod gate;
 mod hit;
+mod impact;
 mod latency;
 mod looks;
 mod lost_writes;
+mod places;
 mod pods;
 mod recovery;
 mod recovery_time;
@@ -38,17 +42,24 @@ mod testing;
 
 use crate::model::{CheckKind, CheckSpec, Experiment, Finding, LoadSpec, RecoveryPhases, Timeline, Verdict};
 
+pub use control::{against_control, judge_control};
 pub use evidence::evidence;
 pub use gate::baseline;
+pub use impact::impact;
 pub use recovery::{STABLE_FOR_SECONDS, phases};
 pub use stop_when::broken;
 
 /// One check over one timeline.
 #[must_use]
 pub fn judge(spec: &CheckSpec, load: &LoadSpec, timeline: &Timeline) -> Finding {
+    let window = spec.window.map(|name| timeline.windows.get(name)).unwrap_or_default();
     match spec.check {
-        CheckKind::ErrorRate => error_rate::judge(spec, load, timeline),
-        CheckKind::Latency => latency::judge(spec, load, timeline),
+        CheckKind::ErrorRate => {
+            error_rate::judge(spec, load, timeline).with_evidence(places::not_ok(timeline, window))
+        }
+        CheckKind::Latency => {
+            latency::judge(spec, load, timeline).with_evidence(places::slowest(timeline, window))
+        }
         CheckKind::RecoveryTime => recovery_time::judge(spec, timeline),
         CheckKind::LostWrites => lost_writes::judge(spec, timeline),
         CheckKind::DuplicatedWrites => duplicated_writes::judge(spec, timeline),
@@ -75,8 +86,19 @@ pub fn judge_all(experiment: &Experiment, timeline: &Timeline) -> (Vec<Finding>,
     if experiment.expect.is_empty() {
         findings.push(Finding::new("expect", Verdict::Inconclusive, "no check was asked for"));
     }
-    let stable_for = experiment.expect.iter().find_map(|spec| spec.stable_for_seconds);
-    (findings, phases(timeline, stable_for.unwrap_or(STABLE_FOR_SECONDS)))
+    (findings, phases(timeline, stable_for_seconds(experiment)))
+}
+
+fn stable_for_seconds(experiment: &Experiment) -> f64 {
+    let said = experiment.expect.iter().find_map(|spec| spec.stable_for_seconds);
+    said.unwrap_or(STABLE_FOR_SECONDS)
+}
+
+/// How finely the load could see what clients went through; absent when nothing was injected.
+#[must_use]
+pub fn resolution_ms(experiment: &Experiment, timeline: &Timeline) -> Option<u64> {
+    let injection_ms = timeline.injection_ms()?;
+    client::client(timeline, injection_ms, text::bound_ms(stable_for_seconds(experiment))).resolution_ms
 }
 
 /// What a check judges, for `mettle list checks`.

@@ -54,7 +54,7 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
             format!("no {stable_for} s of load until the end of the recovery show that clients succeed"),
         ),
     };
-    let stages = describe(&phases(timeline, stable_for));
+    let stages = format!("injected at {injection_ms} ms: {}", describe(&phases(timeline, stable_for)));
     finding(spec, verdict, reason).with_evidence(recovery.streams.into_iter().chain([stages]))
 }
 

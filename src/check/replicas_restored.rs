@@ -23,7 +23,7 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
         None => hit.components.iter().copied().collect(),
     };
     let judged: Vec<(Verdict, String)> =
-        components.into_iter().map(|component| one(timeline, &hit, component, max_seconds)).collect();
+        components.iter().map(|component| one(timeline, &hit, *component, max_seconds)).collect();
     let verdict = Verdict::worst(judged.iter().map(|(verdict, _)| *verdict));
     let reasons: Vec<&str> =
         judged.iter().filter(|(of, _)| *of == verdict).map(|(_, reason)| reason.as_str()).collect();
@@ -32,7 +32,12 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
     } else {
         reasons.join("; ")
     };
-    finding(spec, verdict, reason).with_evidence(judged.iter().map(|(_, reason)| reason.clone()))
+    let complete = components.iter().filter_map(|component| match restored(timeline, &hit, *component) {
+        Restored::At(at_ms) => Some(format!("{component}: complete at_ms {at_ms} of timeline.jsonl")),
+        _ => None,
+    });
+    let reasons = judged.iter().map(|(_, reason)| reason.clone());
+    finding(spec, verdict, reason).with_evidence(reasons.chain(complete))
 }
 
 fn one(timeline: &Timeline, hit: &Hit, component: Component, max_seconds: f64) -> (Verdict, String) {

@@ -2,6 +2,7 @@
 
 use crate::model::{CheckSpec, Finding, LedgerTotals, OpId, OperationOutcome, Store, Timeline, Verdict};
 
+use super::places::with_place;
 use super::text::{finding, inconclusive};
 
 /// Examples that a finding quotes.
@@ -86,7 +87,7 @@ pub(super) fn bounded(spec: &CheckSpec, timeline: &Timeline, count: fn(&LedgerTo
     let broken = if totals.violations.is_empty() { "" } else { ", and the store contradicts itself" };
     let verdict = if wrong > max || !broken.is_empty() { Verdict::Fail } else { Verdict::Pass };
     let reason = format!("{wrong} of {of} {what} {}{after}, at most {max} may be{broken}", store.as_str());
-    finding(spec, verdict, reason).with_evidence(evidence(totals, kind))
+    finding(spec, verdict, reason).with_evidence(evidence(timeline, totals, kind))
 }
 
 /// More reads than the check's `max` (0 when absent) is a fail.
@@ -103,11 +104,12 @@ pub(super) fn bounded_reads(
     let max = spec.max.unwrap_or(0);
     let verdict = if wrong > max { Verdict::Fail } else { Verdict::Pass };
     let reason = format!("{wrong} of {of} {what} {}{after}, at most {max} may be", store.as_str());
-    finding(spec, verdict, reason).with_evidence(evidence(totals, kind))
+    finding(spec, verdict, reason).with_evidence(evidence(timeline, totals, kind))
 }
 
 /// The ids of one kind among the examples, and the store's contradictions, as evidence.
-fn evidence(totals: &LedgerTotals, kind: &str) -> Vec<String> {
+fn evidence(timeline: &Timeline, totals: &LedgerTotals, kind: &str) -> Vec<String> {
     let ids = totals.examples.iter().filter(|example| example.starts_with(kind));
-    ids.chain(&totals.violations).take(EXAMPLES_MAX).cloned().collect()
+    let ids = ids.take(EXAMPLES_MAX).map(|line| with_place(timeline, line));
+    ids.chain(totals.violations.iter().cloned()).take(EXAMPLES_MAX).collect()
 }

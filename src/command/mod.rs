@@ -1,11 +1,13 @@
 //! One file a subcommand. The only place that uses `anyhow`, and the only one that knows exit codes.
 
 pub mod claims;
+pub mod compare;
 pub mod doctor;
 pub mod down;
 pub mod elsewhere;
 pub mod files;
 pub mod internal;
+pub mod judge;
 pub mod list;
 pub mod live;
 pub mod node;
@@ -162,6 +164,8 @@ async fn dispatch(cli: &Cli) -> CommandResult {
         Command::Claims(args) => claims::execute(global, args),
         Command::Verify(args) => verify::execute(global, args).await,
         Command::Report(args) => report::execute(global, args).await,
+        Command::Judge(args) => judge::execute(global, args),
+        Command::Compare(args) => compare::execute(global, args),
         Command::List(args) => list::execute(global, args).await,
         Command::Doctor(args) => doctor::execute(global, args).await,
         Command::Internal(internal) => internal::execute(internal),

@@ -25,8 +25,14 @@ pub async fn execute(global: &Global, args: &ReportArgs) -> CommandResult {
 /// The table of a run with what its exit code means.
 #[must_use]
 pub fn text(report: &Report) -> String {
+    report::render(report, &exit_meaning(report))
+}
+
+/// `exit 0: the stack held`.
+#[must_use]
+pub fn exit_meaning(report: &Report) -> String {
     let exit = exit_of(report);
-    report::render(report, &format!("exit {}: {}", exit as u8, meaning(exit)))
+    format!("exit {}: {}", exit as u8, meaning(exit))
 }
 
 /// The exit code of a run. The first that holds: something was left behind → 5; interrupted by a signal →
@@ -35,10 +41,11 @@ pub fn text(report: &Report) -> String {
 #[must_use]
 pub fn exit_of(report: &Report) -> Exit {
     let experiments = &report.experiments;
-    if experiments.iter().any(|experiment| !experiment.residue.is_empty()) {
+    let controls = || experiments.iter().filter_map(|experiment| experiment.control.as_deref());
+    if experiments.iter().chain(controls()).any(|experiment| !experiment.residue.is_empty()) {
         return Exit::RevertIncomplete;
     }
-    let outcomes = || experiments.iter().map(|one| &one.outcome).chain([&report.outcome]);
+    let outcomes = || experiments.iter().chain(controls()).map(|one| &one.outcome).chain([&report.outcome]);
     if outcomes().any(RunOutcome::is_interrupted) {
         return Exit::Interrupted;
     }
@@ -78,7 +85,7 @@ fn meaning(exit: Exit) -> &'static str {
     }
 }
 
-fn failure(error: ReportError) -> Failure {
+pub(super) fn failure(error: ReportError) -> Failure {
     let hint = match &error {
         ReportError::Missing(_) => {
             Some("give the directory that `mettle run --out` wrote to, or its report.json")
@@ -95,28 +102,16 @@ fn failure(error: ReportError) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::{exit_of, text};
     use crate::exit::Exit;
     use crate::model::Verdict::{Fail, Inconclusive, Pass};
-    use crate::model::{
-        ExperimentReport, Finding, RecoveryPhases, Report, RunId, RunOutcome, Seed, Verdict, WindowReports,
-    };
+    use crate::model::{ExperimentReport, Finding, Report, RunId, RunOutcome, Seed, Verdict};
 
     fn one(verdict: Verdict, outcome: RunOutcome, residue: &[&str]) -> ExperimentReport {
         ExperimentReport {
-            name: "x".into(),
-            proves: Vec::new(),
-            verdict,
-            outcome,
-            seed: Seed(1),
             findings: vec![Finding::new("check", verdict, "because")],
-            faults: Vec::new(),
-            windows: WindowReports::default(),
-            recovery_ms: RecoveryPhases::default(),
-            ledger: BTreeMap::new(),
             residue: residue.iter().map(|line| (*line).to_owned()).collect(),
+            ..ExperimentReport::new("x", verdict, outcome, Seed(1))
         }
     }
 

@@ -10,10 +10,10 @@ use crate::command::files::{self, Loaded};
 use crate::command::session::{self, Session};
 use crate::command::{CommandResult, Failure, down, live, report as report_command, script, up};
 use crate::exit::Exit;
-use crate::model::{Event, ExperimentReport, Report, RunId, Seed, Verdict};
-use crate::report;
+use crate::model::{Event, ExperimentReport, Fact, Finding, Report, RunId, Seed, Verdict};
+use crate::report::Series;
 use crate::run::{Context, LiveLoad, LiveWorld, Recorder, RunClock, Settings, Stop, World, run_experiment};
-use crate::stack;
+use crate::{check, report, stack};
 
 pub async fn execute(global: &Global, args: &RunArgs) -> CommandResult {
     // Everything that can be wrong in a file is found before anything is touched.
@@ -51,7 +51,12 @@ async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandR
     let out = fresh_directory(&args.out)?;
     let seed = args.seed.map_or_else(|| Seed(u64::from(rand::random::<u32>())), Seed);
     let run = RunId(format!("r{:x}", chrono::Utc::now().timestamp()));
-    eprintln!("mettle: run {run}, seed {seed}, cluster {}, {} experiments", session.label, loaded.len());
+    let often = if args.repeat > 1 { format!(", each {} times", args.repeat) } else { String::new() };
+    eprintln!(
+        "mettle: run {run}, seed {seed}, cluster {}, {} experiments{often}",
+        session.label,
+        loaded.len()
+    );
     let stop = Stop::default();
     stop.on_signals().map_err(|error| Failure::new(Exit::Internal, error))?;
     let started_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
@@ -70,20 +75,35 @@ async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandR
         report
     };
     let load = LiveLoad::new(session.client.clone());
-    for (index, one) in loaded.iter().enumerate() {
-        let numbered = RunId(format!("{run}e{index}"));
-        let directory = out.join(&one.experiment.name);
-        let ran =
-            Ran { session: &session, world: &world, load: &load, one, run: &numbered, seed, stop: &stop };
-        experiments.push(ran.go(&directory, &out).await?);
-        // After each experiment: what is known is on disk, whatever happens next.
-        write_reports(&summary(experiments.clone(), loaded.len()), &out)?;
-        let left = experiments.iter().any(|experiment: &ExperimentReport| !experiment.residue.is_empty());
-        if stop.is_requested() || left {
-            break;
+    let mut series = Series::new();
+    let wanted = loaded.len() * args.repeat as usize;
+    'all: for (index, one) in loaded.iter().enumerate() {
+        for repeat in 1..=args.repeat {
+            let ran = Ran {
+                session: &session,
+                world: &world,
+                load: &load,
+                one,
+                run: format!("{run}e{index}"),
+                seed,
+                repeat: (args.repeat > 1).then_some(repeat),
+                stop: &stop,
+                out: &out,
+            };
+            let report = if args.control {
+                ran.with_control(&mut series).await?
+            } else {
+                ran.go(false, &mut series).await?
+            };
+            experiments.push(report);
+            // After each experiment: what is known is on disk, whatever happens next.
+            write_reports(&summary(experiments.clone(), wanted), &series, &out)?;
+            if stop.is_requested() || experiments.iter().any(leaves_something) {
+                break 'all;
+            }
         }
     }
-    let report = summary(experiments, loaded.len());
+    let report = summary(experiments, wanted);
     if global.json {
         println!("{}", serde_json::to_string_pretty(&report).map_err(anyhow::Error::from)?);
     } else {
@@ -140,25 +160,66 @@ pub(super) fn fresh_directory(out: &Path) -> Result<PathBuf, Failure> {
     Ok(out.to_owned())
 }
 
-pub(super) fn write_reports(report: &Report, out: &Path) -> Result<(), Failure> {
-    let written = report::write(out, report).and_then(|_| report::write_junit(out, report));
+pub(super) fn write_reports(report: &Report, series: &Series, out: &Path) -> Result<(), Failure> {
+    let meaning = report_command::exit_meaning(report);
+    let written = report::write(out, report)
+        .and_then(|_| report::write_junit(out, report))
+        .and_then(|_| report::write_pages(out, report, series, &meaning));
     written
         .map(drop)
         .map_err(|error| Failure::new(Exit::SetUp, error).hint("make room on the disk; the journal is safe"))
 }
 
+fn leaves_something(report: &ExperimentReport) -> bool {
+    !report.residue.is_empty() || report.control.as_deref().is_some_and(leaves_something)
+}
+
+/// The first of several runs has the run's own seed: it is the one that a single run would be.
+fn seed_of(seed: Seed, repeat: Option<u32>) -> Seed {
+    match repeat {
+        None | Some(1) => seed,
+        Some(repeat) => seed.derive(&format!("repeat/{repeat}")),
+    }
+}
+
+/// One run of one experiment.
 struct Ran<'a> {
     session: &'a Session,
     world: &'a Arc<LiveWorld>,
     load: &'a LiveLoad,
     one: &'a Loaded,
-    run: &'a RunId,
+    run: String,
     seed: Seed,
+    repeat: Option<u32>,
     stop: &'a Stop,
+    out: &'a Path,
 }
 
 impl Ran<'_> {
-    async fn go(&self, directory: &Path, out: &Path) -> Result<ExperimentReport, Failure> {
+    /// First the same without a fault. What it leaves behind, or a stop, ends it there.
+    async fn with_control(&self, series: &mut Series) -> Result<ExperimentReport, Failure> {
+        let control = self.go(true, series).await?;
+        let says = check::against_control(&control);
+        let experiment = if self.stop.is_requested() || leaves_something(&control) {
+            let seed = seed_of(self.seed, self.repeat);
+            let (name, outcome) = (self.one.experiment.name.clone(), control.outcome.clone());
+            let unrun = Finding::new("run", Verdict::Inconclusive, "nothing was injected after its control");
+            let report = ExperimentReport::new(name, Verdict::Inconclusive, outcome, seed);
+            ExperimentReport { findings: vec![unrun], repeat: self.repeat, ..report }
+        } else {
+            self.go(false, series).await?
+        };
+        Ok(report::with_control(experiment, control, says))
+    }
+
+    async fn go(&self, control: bool, series: &mut Series) -> Result<ExperimentReport, Failure> {
+        // No name of an experiment has a dot, so none is another's repeat.
+        let repeat = self.repeat.map(|repeat| format!(".{repeat}")).unwrap_or_default();
+        let label = format!("{}{repeat}{}", self.one.experiment.name, if control { ".control" } else { "" });
+        let directory = &self.out.join(&label);
+        let seed = seed_of(self.seed, self.repeat);
+        let run = self.repeat.map_or(self.run.clone(), |repeat| format!("{}r{repeat}", self.run));
+        let run = &RunId(if control { format!("{run}c") } else { run });
         let experiment = &self.one.experiment;
         let failed = |error: std::io::Error| {
             let error =
@@ -168,31 +229,39 @@ impl Ran<'_> {
         fs::create_dir_all(directory).map_err(failed)?;
         let recorder =
             Recorder::to_file(RunClock::start(), &directory.join("timeline.jsonl")).map_err(failed)?;
-        let journal = self.session.journals.join(format!("{}-{}.jsonl", self.run, experiment.name));
+        let journal = self.session.journals.join(format!("{run}-{}.jsonl", experiment.name));
         let settings = Settings {
             out: directory.to_owned(),
             journal: journal.clone(),
             cluster: self.session.label.clone(),
             hook: None,
         };
-        let view = live::follow(&experiment.name, recorder.subscribe());
-        let report = run_experiment(Context {
+        let view = live::follow(&label, recorder.subscribe());
+        let mut report = run_experiment(Context {
             world: self.world,
             load: self.load,
             experiment,
             scenario: &self.one.scenario,
-            run: self.run,
-            seed: self.seed,
+            run,
+            seed,
             settings: &settings,
             stop: self.stop,
             recorder: &recorder,
+            control,
         })
         .await;
+        report.repeat = self.repeat;
         view.abort();
         if let Some(problem) = recorder.finish() {
             eprintln!("mettle: {problem}");
         }
-        append_timeline(&out.join("timeline.jsonl"), &experiment.name, &recorder.events()).map_err(failed)?;
+        let events = recorder.events();
+        let seconds = events.iter().filter_map(|event| match &event.fact {
+            Fact::Load(second) => Some(second.clone()),
+            _ => None,
+        });
+        series.insert(label.clone(), seconds.collect());
+        append_timeline(&self.out.join("timeline.jsonl"), &label, &events).map_err(failed)?;
         if report.residue.is_empty() && journal.exists() {
             // Nothing is open in it: it goes to the run's other files.
             fs::copy(&journal, directory.join("journal.jsonl"))

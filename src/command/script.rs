@@ -18,6 +18,7 @@ use crate::run::{
     Nowhere, Played, Reach, Recorder, RunClock, ScriptContext, Settings, Stop, World, find_program,
     run_script,
 };
+use crate::report::Series;
 use crate::{provider, report, stack};
 
 const HINT: &str = "docs/foreign.md says what is played and what is refused";
@@ -202,7 +203,8 @@ async fn on<W: World>(
         let experiment = turn.go(&out).await?;
         let left = !experiment.residue.is_empty();
         experiments.push(experiment);
-        write_reports(&summary(experiments.clone()), &out)?;
+        // Without a load there is none to draw.
+        write_reports(&summary(experiments.clone()), &Series::new(), &out)?;
         if stop.is_requested() || left {
             break;
         }

@@ -1,6 +1,6 @@
 //! `mettle verify`: is the stack what the guide promises? One row a check, an exit code for all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,8 +14,7 @@ use crate::command::session::Session;
 use crate::command::{CommandResult, Failure, files, session};
 use crate::exit::Exit;
 use crate::model::{
-    Claim, ExperimentReport, Finding, Problem, RecoveryPhases, Report, RunId, RunOutcome, Seed, Verdict,
-    WindowReports, read_yaml,
+    Claim, ExperimentReport, Finding, Problem, Report, RunId, RunOutcome, Seed, Verdict, read_yaml,
 };
 use crate::promise::{self, Profile};
 use crate::report;
@@ -194,19 +193,9 @@ fn write(
 fn experiment(claim: &str, rows: &[Row]) -> ExperimentReport {
     let about = rows.iter().filter(|row| row.claims.iter().any(|one| one == claim));
     let findings: Vec<Finding> = about.map(|row| row.finding.clone()).collect();
-    ExperimentReport {
-        name: format!("verify {claim}"),
-        proves: vec![claim.to_owned()],
-        verdict: Verdict::worst(findings.iter().map(|finding| finding.verdict)),
-        outcome: RunOutcome::Completed,
-        seed: Seed(0),
-        findings,
-        faults: Vec::new(),
-        windows: WindowReports::default(),
-        recovery_ms: RecoveryPhases::default(),
-        ledger: BTreeMap::new(),
-        residue: Vec::new(),
-    }
+    let verdict = Verdict::worst(findings.iter().map(|finding| finding.verdict));
+    let report = ExperimentReport::new(format!("verify {claim}"), verdict, RunOutcome::Completed, Seed(0));
+    ExperimentReport { proves: vec![claim.to_owned()], findings, ..report }
 }
 
 #[cfg(test)]

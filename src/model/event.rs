@@ -23,7 +23,8 @@ pub enum Phase {
 /// One second of the load, as its process saw it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoadSecond {
-    /// Start of the second, ms on the run's clock.
+    /// Start of the second, ms on the run's clock. Under a name of its own in files: the event around it has an `at_ms`, too.
+    #[serde(rename = "second_ms")]
     pub at_ms: u64,
     /// Requests that users wanted to make in it.
     pub intended: u64,
@@ -244,4 +245,28 @@ pub struct Event {
     pub at_ms: u64,
     #[serde(flatten)]
     pub fact: Fact,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, Fact, LoadSecond, Observation, Phase};
+
+    /// What is in the timeline's file is what was recorded, the two times of a load's second included.
+    #[test]
+    fn every_kind_of_event_is_read_back() {
+        let second =
+            LoadSecond { at_ms: 3000, intended: 7, generator_limited: true, ..LoadSecond::default() };
+        for fact in [
+            Fact::PhaseStarted { phase: Phase::Judge },
+            Fact::Load(second),
+            Fact::Observed(Observation::Heartbeat { probe: "stack".into() }),
+            Fact::Observed(Observation::Node { name: "n1".into(), ready: false }),
+            Fact::FaultReverted { fault: 1 },
+            Fact::Note { text: "x".into() },
+        ] {
+            let event = Event { at_ms: 4001, fact };
+            let line = serde_json::to_string(&event).expect("JSON");
+            assert_eq!(serde_json::from_str::<Event>(&line).expect(&line), event);
+        }
+    }
 }

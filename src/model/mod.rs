@@ -3,6 +3,7 @@
 mod change;
 mod check_spec;
 mod claim;
+mod comparison;
 mod event;
 mod experiment;
 mod fault_kind;
@@ -18,7 +19,9 @@ mod operation;
 mod parameters;
 mod plan;
 mod question;
+mod record;
 mod rehearsal;
+mod repeats;
 mod report;
 mod samples;
 mod scenario;
@@ -34,6 +37,7 @@ mod watch;
 pub use change::{Change, Command, ControlPlanePart, Look, NodeHow, PodRef, Undo};
 pub use check_spec::{CheckKind, CheckSpec, TripsBy, WindowName};
 pub use claim::Claim;
+pub use comparison::{ComparedExperiment, ComparedFigure, Comparison, Margins};
 pub use event::{AlertState, BreakerCounts, BreakerRule, Event, Fact, LoadSecond, Observation, Phase};
 pub use experiment::{Experiment, LoadSpec, LoadStep, PhaseSeconds, Suite};
 pub use fault_kind::{FaultKind, On, Shape};
@@ -49,10 +53,12 @@ pub use operation::{ErrorClass, Operation, OperationOutcome, Seen};
 pub use parameters::{Direction, Parameters};
 pub use plan::{Plan, PlannedChange, PlannedFault, Target};
 pub use question::{Answered, Facts, Judging, NodeFact, PodFact, Question, Reading, WorkloadFact};
+pub use record::{ExperimentRecord, GateRecord, InjectedFault};
 pub use rehearsal::{Rehearsal, RehearsalRow};
+pub use repeats::{Interval, RepeatsReport, Statistic};
 pub use report::{
-    ExperimentReport, FaultReport, LedgerTotals, RecoveryPhases, Report, WindowReport,
-    Windows as WindowReports,
+    EvidenceFiles, ExperimentReport, FaultReport, GoodputDip, Impact, LedgerTotals, RecoveryPhases, Report,
+    WindowReport, Windows as WindowReports,
 };
 pub use samples::{GENERATOR_LIMITED_SHARE_MAX, Latencies, Quantile, Samples, Tally, in_limited_second};
 pub use scenario::{Degraded, Journey, Method, Poll, Reads, Scenario, Step, Think};

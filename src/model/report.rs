@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, RunId, RunOutcome, Seed, Store, Verdict};
+use super::{Finding, RepeatsReport, RunId, RunOutcome, Seed, Store, Verdict};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
@@ -23,6 +23,9 @@ pub struct Report {
     /// Parts of the guide that this cluster does not run, since their images cannot be had there.
     #[serde(default)]
     pub not_run_here: Vec<String>,
+    /// The figures of every experiment that was run more than once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<RepeatsReport>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +43,84 @@ pub struct ExperimentReport {
     pub ledger: BTreeMap<Store, LedgerTotals>,
     /// What was left behind after the revert; empty is the only good value.
     pub residue: Vec<String>,
+    /// Which of several runs of the same experiment this is, from 1. Absent: it was run once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<u32>,
+    /// The largest gap between requests around the edges of what clients saw: no time of theirs is known better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolution_ms: Option<u64>,
+    /// What it cost the users, from the first injection on. Absent: nothing was injected, or the baseline gives no measure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impact: Option<Impact>,
+    /// The same seed, load and windows without a fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Box<ExperimentReport>>,
+    /// The files that it was judged by. Absent: they could not be stored, so it cannot be judged again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_by: Option<EvidenceFiles>,
+}
+
+impl ExperimentReport {
+    /// One without any figure, to be filled.
+    #[must_use]
+    pub fn new(name: impl Into<String>, verdict: Verdict, outcome: RunOutcome, seed: Seed) -> Self {
+        Self {
+            name: name.into(),
+            proves: Vec::new(),
+            verdict,
+            outcome,
+            seed,
+            findings: Vec::new(),
+            faults: Vec::new(),
+            windows: Windows::default(),
+            recovery_ms: RecoveryPhases::default(),
+            ledger: BTreeMap::new(),
+            residue: Vec::new(),
+            repeat: None,
+            resolution_ms: None,
+            impact: None,
+            control: None,
+            judged_by: None,
+        }
+    }
+}
+
+/// Files that a judgement stands on, as they were when it was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EvidenceFiles {
+    /// Relative to `report.json`.
+    pub directory: String,
+    /// Name → SHA-256 of its content.
+    pub files: BTreeMap<String, String>,
+}
+
+/// What the faults cost the users. Counted by whole seconds from the first injection until the load ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Impact {
+    /// Each second's share of requests that were not ok, times the experiment's users.
+    pub user_minutes_lost: f64,
+    /// Requests that were not ok.
+    pub failed_requests: u64,
+    pub goodput: GoodputDip,
+    /// Seconds that were looked at.
+    pub seconds: u64,
+    /// Seconds of them that say nothing: the generator was the limit, or nobody wanted anything.
+    pub seconds_set_aside: u64,
+}
+
+/// How far successful answers fell below the baseline's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GoodputDip {
+    /// Successful answers a second in the baseline.
+    pub baseline_per_second: f64,
+    /// Seconds below what the baseline's own seconds reach: its mean less two standard deviations.
+    pub seconds_below: u64,
+    /// The area between the baseline's rate and theirs: answers that were missing.
+    pub missing_answers: f64,
+    /// The same as a share of what the baseline's rate would have given in all seconds, 0 to 1.
+    pub share: f64,
+    /// Of the deepest second, 0 to 1.
+    pub deepest_share: f64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

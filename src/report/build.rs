@@ -1,10 +1,11 @@
 //! From what was judged to `report.json`.
 
 use crate::model::{
-    Experiment, ExperimentReport, FaultRecord, FaultReport, Finding, Quantile, RecoveryPhases, Report, RunId,
-    RunOutcome, Samples, Seed, Timeline, Verdict, Window, WindowReport, WindowReports,
+    Experiment, ExperimentReport, FaultRecord, FaultReport, Finding, Impact, Quantile, RecoveryPhases,
+    Report, RunId, RunOutcome, Samples, Seed, Timeline, Verdict, Window, WindowReport, WindowReports,
 };
 
+use super::repeats::repeats;
 use super::scrub::scrub;
 
 /// What the judging of one experiment gave, and how its run went.
@@ -12,6 +13,8 @@ use super::scrub::scrub;
 pub struct Judged {
     pub findings: Vec<Finding>,
     pub phases: RecoveryPhases,
+    pub resolution_ms: Option<u64>,
+    pub impact: Option<Impact>,
     pub outcome: RunOutcome,
     /// What was left behind after the revert, or could not be shown to be gone. Whoever cannot finish the
     /// scan says so here: empty means proven clean.
@@ -43,7 +46,7 @@ fn named(
     timeline: &Timeline,
     judged: Judged,
 ) -> ExperimentReport {
-    let Judged { mut findings, phases, outcome, residue } = judged;
+    let Judged { mut findings, phases, resolution_ms, impact, outcome, residue } = judged;
     match &outcome {
         RunOutcome::Completed => {}
         RunOutcome::Stopped(reason) => {
@@ -58,12 +61,9 @@ fn named(
         }
     }
     let window = |window: Window| window_report(&timeline.samples(window));
+    let verdict = Verdict::worst(findings.iter().map(|finding| finding.verdict));
     ExperimentReport {
-        name: name.to_owned(),
         proves,
-        verdict: Verdict::worst(findings.iter().map(|finding| finding.verdict)),
-        outcome: scrub_outcome(outcome),
-        seed,
         findings: findings.into_iter().map(scrub_finding).collect(),
         faults: timeline.faults.iter().flat_map(fault_reports).collect(),
         windows: WindowReports {
@@ -74,6 +74,26 @@ fn named(
         recovery_ms: phases,
         ledger: timeline.ledger.clone(),
         residue: residue.iter().map(|line| scrub(line)).collect(),
+        resolution_ms,
+        impact,
+        ..ExperimentReport::new(name, verdict, scrub_outcome(outcome), seed)
+    }
+}
+
+/// An experiment with the control that was run beside it, and what that says.
+#[must_use]
+pub fn with_control(
+    experiment: ExperimentReport,
+    control: ExperimentReport,
+    says: Finding,
+) -> ExperimentReport {
+    let mut findings = experiment.findings;
+    findings.push(scrub_finding(says));
+    ExperimentReport {
+        verdict: Verdict::worst(findings.iter().map(|finding| finding.verdict)).max(experiment.verdict),
+        findings,
+        control: Some(Box::new(control)),
+        ..experiment
     }
 }
 
@@ -95,6 +115,7 @@ pub fn run(
         cluster,
         mettle_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at,
+        repeats: repeats(seed, &experiments),
         experiments,
         not_run_here: Vec::new(),
     }

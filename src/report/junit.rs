@@ -8,6 +8,7 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use crate::model::{ExperimentReport, FaultReport, Finding, Report, Verdict};
 
 use super::json::{ReportError, write_whole};
+use super::usable::title;
 
 pub const FILE_NAME: &str = "junit.xml";
 
@@ -39,7 +40,7 @@ pub fn write(directory: &Path, report: &Report) -> Result<PathBuf, ReportError> 
 }
 
 fn suite(report: &Report, experiment: &ExperimentReport) -> TestSuite {
-    let mut suite = TestSuite::new(&experiment.name);
+    let mut suite = TestSuite::new(title(experiment));
     suite.add_property(("seed", experiment.seed.to_string().as_str()));
     suite.add_property(("cluster", report.cluster.as_str()));
     suite.add_property(("run", report.run.0.as_str()));

@@ -1,9 +1,9 @@
 //! Reports for the tests of every form.
 
 use crate::model::{
-    Component, ErrorClass, Event, Experiment, Fact, FaultKind, FaultRecord, Finding, LedgerTotals,
-    LoadSecond, OpId, Operation, OperationOutcome, RecoveryPhases, Report, Role, RunId, RunOutcome, Seed,
-    Store, Target, Timeline, Verdict, Window, Windows,
+    Component, ErrorClass, Event, Experiment, Fact, FaultKind, FaultRecord, Finding, GoodputDip, Impact,
+    LedgerTotals, LoadSecond, OpId, Operation, OperationOutcome, RecoveryPhases, Report, Role, RunId,
+    RunOutcome, Seed, Store, Target, Timeline, Verdict, Window, Windows,
 };
 
 use super::build::{self, Judged};
@@ -96,6 +96,20 @@ pub(super) fn judged() -> Judged {
             redundancy: Some(9_200),
             total: Some(9_200),
         },
+        resolution_ms: Some(100),
+        impact: Some(Impact {
+            user_minutes_lost: 3.2,
+            failed_requests: 15,
+            goodput: GoodputDip {
+                baseline_per_second: 9.9,
+                seconds_below: 2,
+                missing_answers: 14.8,
+                share: 0.0747,
+                deepest_share: 1.0,
+            },
+            seconds: 20,
+            seconds_set_aside: 1,
+        }),
         outcome: RunOutcome::Completed,
         residue: Vec::new(),
     }

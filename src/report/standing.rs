@@ -39,9 +39,12 @@ pub fn standings(claims: &[Claim], inventory: &Inventory, reports: &[Report]) ->
         for experiment in &report.experiments {
             let judged =
                 experiment.outcome == RunOutcome::Completed && experiment.verdict != Verdict::Inconclusive;
-            let known = newest.get(&(experiment.name.as_str(), provider));
-            if judged && known.is_none_or(|(at, ..)| *at <= report.started_at.as_str()) {
-                let found = (report.started_at.as_str(), experiment.verdict, experiment.proves.as_slice());
+            let found = (report.started_at.as_str(), experiment.verdict, experiment.proves.as_slice());
+            // Of several runs of one report the worst counts.
+            let newer = newest
+                .get(&(experiment.name.as_str(), provider))
+                .is_none_or(|(at, verdict, _)| (*at, *verdict) <= (found.0, found.1));
+            if judged && newer {
                 newest.insert((&experiment.name, provider), found);
             }
         }
@@ -164,6 +167,17 @@ mod tests {
                 Standing::Failed { by: vec!["postgres-primary-loss on local".to_owned()] }
             );
         }
+    }
+
+    #[test]
+    fn of_several_runs_the_worst_counts() {
+        let mut several = report("local", "1", Verdict::Pass);
+        for verdict in [Verdict::Fail, Verdict::Pass] {
+            let mut another = several.experiments[0].clone();
+            another.verdict = verdict;
+            several.experiments.push(another);
+        }
+        assert!(matches!(of(&[several]), Standing::Failed { .. }));
     }
 
     #[test]

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::check;
 use crate::model::{
-    Experiment, ExperimentReport, Fact, FaultSpec, Finding, OnConflict, Operation, Phase, RunId, RunOutcome,
-    Scenario, Seed, Timeline, Verdict, Watch, Window, Windows,
+    Experiment, ExperimentReport, Fact, FaultSpec, GateRecord, OnConflict, Operation, Phase, RunId,
+    RunOutcome, Scenario, Seed, Timeline, Verdict, Watch, Window, Windows,
 };
 
 const TICK: Duration = Duration::from_millis(250);
@@ -41,7 +41,9 @@ pub struct Settings {
 pub(super) struct Progress {
     pub windows: Windows,
     pub injected: Vec<Injected>,
-    pub gate: Option<Finding>,
+    pub gate: Option<GateRecord>,
+    /// The gate is open.
+    pub steady: bool,
 }
 
 /// Everything that an experiment needs, borrowed from its caller.
@@ -55,6 +57,8 @@ pub struct Context<'a, W: World, L: Load> {
     pub settings: &'a Settings,
     pub stop: &'a Stop,
     pub recorder: &'a Recorder,
+    /// Everything as ever, but nothing is injected.
+    pub control: bool,
 }
 
 /// Runs one experiment. Always gives a report; what went wrong is its `outcome`.
@@ -166,7 +170,7 @@ async fn faults_and_recovery<W: World, L: Load>(
 ) -> (Progress, RunOutcome, Vec<String>) {
     let mut progress = Progress::default();
     let mut outcome = baseline(context, load, &mut progress).await;
-    let steady = progress.gate.as_ref().is_some_and(|gate| gate.verdict == Verdict::Pass);
+    let steady = progress.steady;
     // Until the recovery is over; a revert does not hear of it.
     let _conditions = steady.then(|| context.stop.on_broken(&context.experiment.stop_when, context.recorder));
     let journal = if outcome == RunOutcome::Completed && steady {
@@ -216,13 +220,11 @@ async fn baseline<W: World, L: Load>(
         Ok(operations) => operations,
         Err(error) => return RunOutcome::Broken(error.chain()),
     };
-    let timeline = Timeline {
-        events: context.recorder.events(),
-        operations,
-        windows: progress.windows,
-        ..Timeline::default()
-    };
-    progress.gate = Some(check::baseline(context.experiment, &timeline, progress.windows.baseline));
+    let (events, windows) = (context.recorder.events(), progress.windows);
+    progress.gate = Some(GateRecord { events: events.len(), operations: operations.len() });
+    let timeline = Timeline { events, operations, windows, ..Timeline::default() };
+    let gate = check::baseline(context.experiment, &timeline, windows.baseline);
+    progress.steady = gate.verdict == Verdict::Pass;
     RunOutcome::Completed
 }
 
@@ -247,7 +249,13 @@ async fn fault_window<W: World, L: Load>(
         }
     };
     progress.injected = injected.take();
-    let first = progress.injected.iter().map(|injected| injected.injected_ms).min().unwrap_or(start_ms);
+    let first = progress.injected.iter().map(|injected| injected.begun.injected_ms).min();
+    let first =
+        first.unwrap_or_else(|| match context.experiment.faults.iter().map(|fault| fault.at_seconds).min() {
+            // The same window as with the faults.
+            Some(at_seconds) if context.control => start_ms + u64::from(at_seconds) * 1000,
+            _ => start_ms,
+        });
     progress.windows.fault = Window { start_ms: first, end_ms: context.now_ms() };
     (journal, outcome)
 }
@@ -283,9 +291,9 @@ async fn revert<W: World, L: Load>(
     };
     let now_ms = context.now_ms();
     for injected in &mut progress.injected {
-        if residue.is_empty() && injected.reverted_ms.is_none() {
-            injected.reverted_ms = Some(now_ms);
-            context.recorder.record(Fact::FaultReverted { fault: injected.fault.index });
+        if residue.is_empty() && injected.begun.reverted_ms.is_none() {
+            injected.begun.reverted_ms = Some(now_ms);
+            context.recorder.record(Fact::FaultReverted { fault: injected.begun.fault.index });
         }
     }
     match tokio::time::timeout(RESIDUE_DEADLINE, context.world.residue()).await {

@@ -9,6 +9,7 @@
 //! - The seed replays our choices, not the cluster's timing.
 
 mod clock;
+mod evidence;
 mod experiment;
 mod inject;
 mod journal;
@@ -27,9 +28,11 @@ mod window;
 mod world;
 
 pub use clock::RunClock;
+pub use evidence::{Evidence, EvidenceError, read_evidence};
 pub use experiment::{Context, Settings, run_experiment};
 pub use inject::{InjectError, resolve, resolve_rehearsal, resolve_script};
 pub use journal::{Entry, Hook, Journal, JournalError, OpenChange, find_unreverted, open_changes};
+pub use judge::judge_again;
 pub use live::LiveWorld;
 pub use live_load::LiveLoad;
 pub use recorder::Recorder;

@@ -18,6 +18,8 @@ struct Inner {
     dropped: u64,
     file: Option<BufWriter<File>>,
     failed: Option<String>,
+    /// What was judged is what is kept: nothing more is taken.
+    sealed: bool,
 }
 
 /// Cheap to clone; all clones record into the same timeline.
@@ -44,7 +46,7 @@ impl Recorder {
     }
 
     fn build(clock: RunClock, file: Option<BufWriter<File>>) -> Self {
-        let inner = Inner { events: Vec::new(), dropped: 0, file, failed: None };
+        let inner = Inner { events: Vec::new(), dropped: 0, file, failed: None, sealed: false };
         Self { clock, inner: Arc::new(Mutex::new(inner)), live: broadcast::channel(1024).0 }
     }
 
@@ -58,6 +60,9 @@ impl Recorder {
         // Stamped under the lock, so that the file is in order.
         let event = Event { at_ms: self.clock.now_ms(), fact };
         let at_ms = event.at_ms;
+        if inner.sealed {
+            return at_ms;
+        }
         if inner.events.len() >= EVENTS_MAX {
             inner.dropped += 1;
             return at_ms;
@@ -105,6 +110,13 @@ impl Recorder {
             0 => inner.failed.clone(),
             dropped => Some(format!("{dropped} events were dropped: more than {EVENTS_MAX} in one run")),
         }
+    }
+
+    /// Ends the timeline: all events, and why they are not whole, if they are not.
+    #[must_use]
+    pub fn seal(&self) -> (Vec<Event>, Option<String>) {
+        self.lock().sealed = true;
+        (self.events(), self.finish())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

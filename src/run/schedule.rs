@@ -79,8 +79,8 @@ impl<W: World> Rehearsing<'_, W> {
         }
         let events = recorder.events();
         for (index, row) in rows.iter_mut().enumerate() {
-            let record = injected.iter().find(|one| one.fault.index == index);
-            judge(row, record.map(|one| record_of(one, &events)), &ended, &residue);
+            let record = injected.iter().find(|one| one.begun.fault.index == index);
+            judge(row, record.map(|one| record_of(&one.begun, &events)), &ended, &residue);
         }
     }
 
@@ -88,7 +88,7 @@ impl<W: World> Rehearsing<'_, W> {
         let end = Instant::now() + EVIDENCE_SLACK;
         while Instant::now() < end {
             let events = recorder.events();
-            if injected.iter().all(|one| record_of(one, &events).effective_ms.is_some()) {
+            if injected.iter().all(|one| record_of(&one.begun, &events).effective_ms.is_some()) {
                 break;
             }
             if self.stop.sleep(LOOK_EVERY).await.is_err() {

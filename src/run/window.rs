@@ -12,14 +12,12 @@ use super::revert::{Undo, settle, undo};
 use super::stop::Stopped;
 use super::{InjectError, Journal, Load, Recorder, Rehearsing, Stop, World, open_changes};
 use crate::fault;
-use crate::model::{Experiment, Fact, OnConflict, PlannedFault, RunId, Seed};
+use crate::model::{Experiment, Fact, InjectedFault, OnConflict, PlannedFault, RunId, Seed};
 
 /// A fault that was begun.
 #[derive(Debug, Clone)]
 pub(super) struct Injected {
-    pub fault: PlannedFault,
-    pub injected_ms: u64,
-    pub reverted_ms: Option<u64>,
+    pub begun: InjectedFault,
     /// Its changes in the journal.
     pub sequences: Vec<u64>,
 }
@@ -100,6 +98,7 @@ pub(super) struct FaultWindow<W: World> {
     recorder: Recorder,
     journal: Journal,
     injected: Injections,
+    control: bool,
     /// Undos under way: they wait until their target serves again, and the schedule does not wait for them.
     releasing: JoinSet<Released>,
 }
@@ -115,6 +114,7 @@ impl<W: World> FaultWindow<W> {
             recorder: context.recorder.clone(),
             journal,
             injected,
+            control: context.control,
             releasing: JoinSet::new(),
         }
     }
@@ -136,6 +136,7 @@ impl<W: World> FaultWindow<W> {
             recorder: recorder.clone(),
             journal,
             injected,
+            control: false,
             releasing: JoinSet::new(),
         }
     }
@@ -161,6 +162,7 @@ impl<W: World> FaultWindow<W> {
         for (at_seconds, step) in steps(&self.experiment) {
             self.wait_until(start_ms + u64::from(at_seconds) * 1000).await?;
             match step {
+                _ if self.control => {}
                 Step::Inject(index) => self.inject(index).await?,
                 Step::Release(index) => self.release(index)?,
             }
@@ -173,13 +175,14 @@ impl<W: World> FaultWindow<W> {
         // Roles move: each fault is resolved against the cluster as it is when it is injected.
         let snapshot = self.world.snapshot().await?;
         let fault = resolve_one(&self.experiment, &self.run, self.seed, &snapshot, index)?;
-        let mut all: Vec<PlannedFault> =
-            self.injected.with(|injected| injected.iter().map(|injected| injected.fault.clone()).collect());
+        let mut all: Vec<PlannedFault> = self
+            .injected
+            .with(|injected| injected.iter().map(|injected| injected.begun.fault.clone()).collect());
         all.push(fault.clone());
         fault::guard(&all, &self.experiment.limits, &snapshot)?;
         let injected_ms = self.recorder.clock().now_ms();
-        let begun = Injected { fault: fault.clone(), injected_ms, reverted_ms: None, sequences: Vec::new() };
-        self.injected.with(|injected| injected.push(begun));
+        let begun = InjectedFault { fault: fault.clone(), injected_ms, reverted_ms: None };
+        self.injected.with(|injected| injected.push(Injected { begun, sequences: Vec::new() }));
         let sequences =
             inject(&*self.world, &mut self.journal, &self.recorder, &self.run, &fault, &snapshot).await?;
         self.with_fault(index, |injected| injected.sequences = sequences);
@@ -214,12 +217,12 @@ impl<W: World> FaultWindow<W> {
         }
         if whole {
             let now_ms = self.recorder.record(Fact::FaultReverted { fault });
-            self.with_fault(fault, |injected| injected.reverted_ms = Some(now_ms));
+            self.with_fault(fault, |injected| injected.begun.reverted_ms = Some(now_ms));
         }
     }
 
     fn with_fault<T>(&self, index: usize, see: impl FnOnce(&mut Injected) -> T) -> Option<T> {
-        self.injected.with(|injected| injected.iter_mut().find(|one| one.fault.index == index).map(see))
+        self.injected.with(|injected| injected.iter_mut().find(|one| one.begun.fault.index == index).map(see))
     }
 
     async fn wait_until(&mut self, at_ms: u64) -> Result<(), WindowError> {

@@ -1,5 +1,6 @@
 //! A load of one hundred requests a second against the in-memory cluster, with true outcomes.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ struct Sent {
 pub struct Running {
     sent: Arc<Mutex<Sent>>,
     task: JoinHandle<()>,
+    out: PathBuf,
 }
 
 impl Load for FakeLoad {
@@ -50,8 +52,8 @@ impl Load for FakeLoad {
             std::future::pending::<()>().await;
         }
         let sent: Arc<Mutex<Sent>> = Arc::default();
-        let task = tokio::spawn(drive(self.state.clone(), sent.clone(), recorder, start.run, life));
-        Ok(Running { sent, task })
+        let task = tokio::spawn(drive(self.state.clone(), sent.clone(), recorder, start.run.clone(), life));
+        Ok(Running { sent, task, out: start.out })
     }
 }
 
@@ -70,7 +72,10 @@ impl RunningLoad for Running {
 
     async fn stop(self, _deadline: Duration) -> Result<Vec<Operation>, WorldError> {
         self.task.abort();
-        Ok(std::mem::take(&mut self.sent.lock().expect("no panic holds it").operations))
+        let operations = std::mem::take(&mut self.sent.lock().expect("no panic holds it").operations);
+        let lines = operations.iter().map(|one| serde_json::to_string(one).expect("JSON") + "\n");
+        std::fs::write(self.out.join("operations.jsonl"), lines.collect::<String>()).expect("it is written");
+        Ok(operations)
     }
 }
 

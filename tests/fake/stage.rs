@@ -45,6 +45,8 @@ pub struct Stage {
     /// Ask for a stop, as often, when this phase begins.
     pub stop_at: Option<(Phase, u32)>,
     pub before: Snapshot,
+    /// Without its faults.
+    pub control: bool,
 }
 
 /// What a run left.
@@ -67,11 +69,29 @@ impl Stage {
         let journal = directory.path().join("journals/small.jsonl");
         let (before, hook) = (world.look(), Some(world.points().hook()));
         let (seed, stop) = (Seed(7), Stop::default());
-        Self { world, experiment, seed, stop, directory, journal, hook, stop_at: None, before }
+        Self {
+            world,
+            experiment,
+            seed,
+            stop,
+            directory,
+            journal,
+            hook,
+            stop_at: None,
+            before,
+            control: false,
+        }
+    }
+
+    /// The experiment's own directory.
+    pub fn out(&self) -> PathBuf {
+        self.directory.path().join("out").join(&self.experiment.name)
     }
 
     pub async fn run(&self) -> Ran {
-        let recorder = Recorder::in_memory(RunClock::start());
+        let out = self.out();
+        std::fs::create_dir_all(&out).expect("it is made");
+        let recorder = Recorder::to_file(RunClock::start(), &out.join("timeline.jsonl")).expect("a file");
         let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/platform-api.yaml");
         let scenario = Scenario::read(&scenario).expect("the scenario is valid");
         if let Some((phase, times)) = self.stop_at {
@@ -80,7 +100,7 @@ impl Stage {
             tokio::task::yield_now().await;
         }
         let settings = Settings {
-            out: self.directory.path().to_owned(),
+            out,
             journal: self.journal.clone(),
             cluster: "fake".to_owned(),
             hook: self.hook.clone(),
@@ -95,6 +115,7 @@ impl Stage {
             settings: &settings,
             stop: &self.stop,
             recorder: &recorder,
+            control: self.control,
         })
         .await;
         // What the stack does by itself after the run: an election that was due, or a loss that shows only now.

@@ -18,6 +18,8 @@ pub const METTLE: &str = env!("CARGO_BIN_EXE_mettle");
 pub struct State {
     /// While set, nothing is answered.
     pub stalled: AtomicBool,
+    /// While set, every answer is a 503.
+    pub failing: AtomicBool,
     /// Before every answer, ms.
     pub delay_ms: AtomicU64,
     /// `x-operation-id` and path of every request.
@@ -67,6 +69,7 @@ async fn connection(stream: TcpStream, state: Arc<State>) -> Option<()> {
         let number = state.counter.fetch_add(1, Ordering::Relaxed);
         let mode = path.split('/').nth(1).unwrap_or_default();
         let (status, answer) = match mode {
+            _ if state.failing.load(Ordering::Relaxed) => (503, refusal("/status/503/retryable")),
             "hang" => std::future::pending().await,
             "eof" => return None,
             "reset" => {

@@ -15,7 +15,7 @@ use crate::report::{self, Judged};
 
 pub fn report(script: &Script, name: &str, seed: Seed, events: Vec<Event>, over: &Over) -> ExperimentReport {
     let faults: Vec<FaultRecord> =
-        over.injected.iter().map(|injected| record_of(injected, &events)).collect();
+        over.injected.iter().map(|injected| record_of(&injected.begun, &events)).collect();
     let findings = judge(script, &over.entries, &faults, &over.outcome);
     let timeline =
         Timeline { events, windows: over.windows, faults, operations: Vec::new(), ledger: BTreeMap::new() };
@@ -25,7 +25,15 @@ pub fn report(script: &Script, name: &str, seed: Seed, events: Vec<Event>, over:
         RunOutcome::Stopped(reason) => RunOutcome::Stopped(script.hidden.scrub(reason)),
         RunOutcome::Broken(reason) => RunOutcome::Broken(script.hidden.scrub(reason)),
     };
-    let judged = Judged { findings, phases: RecoveryPhases::default(), outcome, residue };
+    let judged = Judged {
+        findings,
+        phases: RecoveryPhases::default(),
+        // Without a load there are no users to lose anything.
+        resolution_ms: None,
+        impact: None,
+        outcome,
+        residue,
+    };
     report::script(name, seed, &timeline, judged)
 }
 

@@ -147,9 +147,9 @@ async fn played<W: World, O: Outside>(
     let mut bench = player.bench.lock().await;
     let now_ms = context.recorder.clock().now_ms();
     for injected in &mut bench.injected {
-        if residue.is_empty() && injected.reverted_ms.is_none() {
-            injected.reverted_ms = Some(now_ms);
-            context.recorder.record(Fact::FaultReverted { fault: injected.fault.index });
+        if residue.is_empty() && injected.begun.reverted_ms.is_none() {
+            injected.begun.reverted_ms = Some(now_ms);
+            context.recorder.record(Fact::FaultReverted { fault: injected.begun.fault.index });
         }
     }
     let windows = *windows.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

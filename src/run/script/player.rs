@@ -17,7 +17,7 @@ use super::super::{InjectError, Journal, Recorder, Stop, World, open_changes};
 use super::log::{Log, Part, Status};
 use super::{Outside, Unanswered};
 use crate::fault;
-use crate::model::{Activity, Deed, Fact, FaultSpec, OnConflict, Question, RunId, Script, Seed};
+use crate::model::{Activity, Deed, Fact, FaultSpec, InjectedFault, OnConflict, Question, RunId, Script, Seed};
 
 /// Between two looks of a probe that waits.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -215,15 +215,15 @@ impl<W: World, O: Outside> Player<W, O> {
         let mut bench = self.bench.lock().await;
         let snapshot = self.world.snapshot().await?;
         let fault = resolve_of_script(&self.name, &self.run, self.seed, (index, spec), &snapshot)?;
-        let mut all: Vec<_> = bench.injected.iter().map(|injected| injected.fault.clone()).collect();
+        let mut all: Vec<_> = bench.injected.iter().map(|injected| injected.begun.fault.clone()).collect();
         all.push(fault.clone());
         fault::guard(&all, &self.script.limits, &snapshot)?;
         let injected_ms = self.recorder.clock().now_ms();
-        let begun = Injected { fault: fault.clone(), injected_ms, reverted_ms: None, sequences: Vec::new() };
-        bench.injected.push(begun);
+        let begun = InjectedFault { fault: fault.clone(), injected_ms, reverted_ms: None };
+        bench.injected.push(Injected { begun, sequences: Vec::new() });
         let applied = inject(&*self.world, &mut bench.journal, &self.recorder, &self.run, &fault, &snapshot);
         let sequences = applied.await?;
-        if let Some(injected) = bench.injected.iter_mut().find(|injected| injected.fault.index == index) {
+        if let Some(injected) = bench.injected.iter_mut().find(|injected| injected.begun.fault.index == index) {
             injected.sequences = sequences;
         }
         Ok(fault.changes.iter().map(|change| Value::from(change.target.object.as_str())).collect())
@@ -232,7 +232,7 @@ impl<W: World, O: Outside> Player<W, O> {
     /// Takes one fault back. What is not undone stays open in the journal: the revert at the end tries again.
     async fn release(&self, index: usize) -> Result<Value, Undone> {
         let mut bench = self.bench.lock().await;
-        let found = bench.injected.iter().find(|injected| injected.fault.index == index);
+        let found = bench.injected.iter().find(|injected| injected.begun.fault.index == index);
         let sequences = found.map(|injected| injected.sequences.clone()).unwrap_or_default();
         let open = open_changes(bench.journal.path()).map_err(|error| Undone::Broken(chain(&error)))?;
         for change in open.into_iter().filter(|open| sequences.contains(&open.sequence)) {
@@ -240,8 +240,8 @@ impl<W: World, O: Outside> Player<W, O> {
             settle(&mut bench.journal, &self.recorder, undone).await.map_err(Undone::Broken)?;
         }
         let now_ms = self.recorder.record(Fact::FaultReverted { fault: index });
-        if let Some(injected) = bench.injected.iter_mut().find(|injected| injected.fault.index == index) {
-            injected.reverted_ms = Some(now_ms);
+        if let Some(injected) = bench.injected.iter_mut().find(|injected| injected.begun.fault.index == index) {
+            injected.begun.reverted_ms = Some(now_ms);
         }
         Ok(Value::from("reverted by mettle"))
     }
@@ -252,7 +252,7 @@ impl<W: World, O: Outside> Player<W, O> {
         let end = Instant::now() + EVIDENCE_MAX;
         while Instant::now() < end {
             let events = self.recorder.events();
-            if injected.iter().all(|injected| record_of(injected, &events).effective_ms.is_some()) {
+            if injected.iter().all(|injected| record_of(&injected.begun, &events).effective_ms.is_some()) {
                 break;
             }
             if self.stop.sleep(LOOK_EVERY).await.is_err() {
