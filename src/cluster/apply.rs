@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::agent::{self, Attached};
 use super::power::Power;
 use super::read::{node_info, pod_info};
-use super::{ClusterError, command, look, object, poll_until};
+use super::{ClusterError, command, look, object, poll_until, restore};
 use crate::model::{Change, Look, NodeHow, PodInfo, PodRef, Undo};
 
 const REPLACED_DEADLINE: Duration = Duration::from_secs(150);
@@ -108,6 +108,11 @@ impl Applier {
                 let state =
                     self.power(&what)?.pause(*part).await.map_err(|why| ClusterError::state(what, why))?;
                 said(&reporter, format!("effect: {state}"));
+                Ok(())
+            }
+            Change::DestroyVolumes { claims, pods, .. } => {
+                let gone = restore::destroy(&self.client, claims, pods).await?;
+                said(&reporter, format!("effect: {gone}"));
                 Ok(())
             }
         }
@@ -213,6 +218,7 @@ impl Applier {
                 self.power(&what)?.resume(*part).await.map_err(|why| ClusterError::state(what, why))?;
                 Ok(Applied::Done(format!("{} goes on", part.as_str())))
             }
+            Undo::RestoreStore { restore } => restore::run(&self.client, restore).await,
         }
     }
 

@@ -168,7 +168,7 @@ pub(super) async fn connect(
     Ok(client)
 }
 
-fn said(pod: &PodAddress, error: &tokio_postgres::Error) -> ClusterError {
+pub(super) fn said(pod: &PodAddress, error: &tokio_postgres::Error) -> ClusterError {
     let why = error
         .as_db_error()
         .map_or_else(|| error.to_string(), |db| format!("{} {}", db.code().code(), db.message()));

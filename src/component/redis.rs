@@ -116,7 +116,7 @@ async fn myself(dialer: &Dialer, pod: &PodAddress, deadline: Duration) -> Result
     }
 }
 
-async fn connect(
+pub(super) async fn connect(
     dialer: &Dialer,
     pod: &PodAddress,
     deadline: Duration,
@@ -133,7 +133,7 @@ async fn connect(
     Ok(connection)
 }
 
-fn said(what: &str) -> impl FnOnce(RedisError) -> ClusterError + use<> {
+pub(super) fn said(what: &str) -> impl FnOnce(RedisError) -> ClusterError + use<> {
     let what = what.to_owned();
     move |error| ClusterError::state(what, error.to_string())
 }

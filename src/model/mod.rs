@@ -2,6 +2,7 @@
 
 mod change;
 mod claim;
+mod drill;
 mod event;
 mod experiment;
 mod fault_kind;
@@ -21,8 +22,9 @@ mod snapshot;
 mod timeline;
 mod verdict;
 
-pub use change::{Change, Command, ControlPlanePart, Look, NodeHow, PodRef, Undo};
+pub use change::{Change, ClaimRef, Command, ControlPlanePart, Look, NodeHow, PodRef, StoreRestore, Undo};
 pub use claim::Claim;
+pub use drill::{Drill, DrillMethod, DrillTarget};
 pub use event::{Event, Fact, LoadSecond, Observation, Phase};
 pub use experiment::{CheckKind, CheckSpec, Experiment, Limits, LoadSpec, PhaseSeconds, Suite, WindowName};
 pub use fault_kind::{FaultKind, On, Shape};

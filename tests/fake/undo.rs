@@ -83,6 +83,7 @@ pub async fn undo(world: &FakeWorld, undo: &Undo) -> Result<Undone, WorldError> 
             state.stopped.remove(part);
             Ok(Undone::Reverted(format!("{} goes on", part.as_str())))
         }),
+        Undo::RestoreStore { .. } => Err(WorldError::new("this cluster has no backups")),
     }
 }
 
