@@ -99,7 +99,7 @@ pub(super) async fn refuse_residue(world: &LiveWorld) -> Result<(), Failure> {
 }
 
 /// Refuses a place that cannot become a directory of ours, before anything is touched; makes nothing.
-fn refuse_out(out: &Path) -> Result<(), Failure> {
+pub(super) fn refuse_out(out: &Path) -> Result<(), Failure> {
     let there = out.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
     let why = if !there.is_dir() {
         format!("{} is not a directory", there.display())
@@ -113,7 +113,7 @@ fn refuse_out(out: &Path) -> Result<(), Failure> {
 }
 
 /// An earlier report is never overwritten: its directory is moved aside.
-fn fresh_directory(out: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn fresh_directory(out: &Path) -> Result<PathBuf, Failure> {
     let failed = |error: std::io::Error| {
         let error = anyhow::Error::new(error).context(format!("failed to prepare {}", out.display()));
         Failure::new(Exit::SetUp, error).hint("choose another directory with --out, or make room on the disk")
@@ -133,7 +133,7 @@ fn fresh_directory(out: &Path) -> Result<PathBuf, Failure> {
     Ok(out.to_owned())
 }
 
-fn write_reports(report: &Report, out: &Path) -> Result<(), Failure> {
+pub(super) fn write_reports(report: &Report, out: &Path) -> Result<(), Failure> {
     let written = report::write(out, report).and_then(|_| report::write_junit(out, report));
     written
         .map(drop)
@@ -206,7 +206,7 @@ impl Ran<'_> {
 }
 
 /// All experiments of a run in one file; each has a clock of its own, so each line names its experiment.
-fn append_timeline(path: &Path, experiment: &str, events: &[Event]) -> std::io::Result<()> {
+pub(super) fn append_timeline(path: &Path, experiment: &str, events: &[Event]) -> std::io::Result<()> {
     #[derive(serde::Serialize)]
     struct Line<'a> {
         experiment: &'a str,

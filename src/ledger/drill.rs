@@ -128,10 +128,10 @@ fn restored_data(seen: &DrillSeen<'_>, recovered: &Recovered, found: &Found) -> 
         format!("{} writes were acknowledged before the backup, a judgement needs {floor}", old.acknowledged)
     });
     let silent = (new.acknowledged == 0).then(|| "no write was acknowledged after the restore".to_owned());
-    let (verdict, reason) = match (wrong.is_empty(), unsure.or(few).or(silent)) {
-        (_, Some(why)) if wrong.is_empty() => (Verdict::Inconclusive, why),
-        (false, _) => (Verdict::Fail, wrong.join("; ")),
-        _ => (
+    let (verdict, reason) = match unsure.or(few).or(silent) {
+        _ if !wrong.is_empty() => (Verdict::Fail, wrong.join("; ")),
+        Some(why) => (Verdict::Inconclusive, why),
+        None => (
             Verdict::Pass,
             format!(
                 "all {} writes from before the backup are back, and all {} since the restore stay",

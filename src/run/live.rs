@@ -19,11 +19,11 @@ const LOOK_DEADLINE: Duration = Duration::from_millis(1000);
 const READ_DEADLINE: Duration = Duration::from_secs(50);
 
 pub struct LiveWorld {
-    client: Client,
-    namespace: String,
-    dialer: Dialer,
+    pub(super) client: Client,
+    pub(super) namespace: String,
+    pub(super) dialer: Dialer,
     applier: Applier,
-    credentials: Credentials,
+    pub(super) credentials: Credentials,
 }
 
 impl LiveWorld {
@@ -38,6 +38,20 @@ impl LiveWorld {
         Self { client, namespace, dialer, applier, credentials }
     }
 
+    pub(super) async fn postgres_primary<'a>(
+        &self,
+        pods: &'a [PodAddress],
+    ) -> Result<&'a PodAddress, WorldError> {
+        let members =
+            component::postgres_members(&self.dialer, pods, Some(&self.credentials), ROLE_DEADLINE).await;
+        let leader = members.leaders.into_iter().find_map(|(_, leader)| leader);
+        let Some((leader, _)) = leader else {
+            return Err(WorldError::new("postgres has no leader to read the ledger from"));
+        };
+        let primary = pods.iter().find(|pod| pod.name == leader);
+        primary.ok_or_else(|| WorldError::new(format!("the leader {leader} is no pod")))
+    }
+
     async fn members_of(&self, component: Component, pods: &[PodAddress]) -> Option<Members> {
         match component {
             _ if pods.is_empty() => None,
@@ -50,12 +64,12 @@ impl LiveWorld {
     }
 }
 
-fn addresses(snapshot: &Snapshot, component: Component) -> Vec<PodAddress> {
+pub(super) fn addresses(snapshot: &Snapshot, component: Component) -> Vec<PodAddress> {
     let members = snapshot.pods.iter().filter(|pod| pod.component == Some(component) && pod.ip.is_some());
     members.map(PodAddress::from).collect()
 }
 
-fn failed(what: &str) -> impl FnOnce(ClusterError) -> WorldError + use<'_> {
+pub(super) fn failed(what: &str) -> impl FnOnce(ClusterError) -> WorldError + use<'_> {
     move |error| WorldError::because(what, error)
 }
 
@@ -115,16 +129,7 @@ impl World for LiveWorld {
         match store {
             Store::Postgres => {
                 let pods = addresses(&snapshot, Component::Postgres);
-                let members =
-                    component::postgres_members(&self.dialer, &pods, Some(&self.credentials), ROLE_DEADLINE)
-                        .await;
-                let leader = members.leaders.into_iter().find_map(|(_, leader)| leader);
-                let Some((leader, _)) = leader else {
-                    return Err(WorldError::new("postgres has no leader to read the ledger from"));
-                };
-                let Some(primary) = pods.iter().find(|pod| pod.name == leader) else {
-                    return Err(WorldError::new(format!("the leader {leader} is no pod")));
-                };
+                let primary = self.postgres_primary(&pods).await?;
                 component::postgres_found(&self.dialer, primary, &self.credentials, run, READ_DEADLINE)
                     .await
                     .map_err(failed("failed to read the ledger of postgres"))

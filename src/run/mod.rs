@@ -9,11 +9,13 @@
 //! - The seed replays our choices, not the cluster's timing.
 
 mod clock;
+mod drill;
 mod experiment;
 mod inject;
 mod journal;
 mod judge;
 mod live;
+mod live_drill;
 mod live_load;
 mod recorder;
 mod rehearse;
@@ -24,6 +26,7 @@ mod window;
 mod world;
 
 pub use clock::RunClock;
+pub use drill::{DrillWorld, Drilling, run_drill};
 pub use experiment::{Context, Settings, run_experiment};
 pub use inject::{InjectError, resolve};
 pub use journal::{Entry, Hook, Journal, JournalError, OpenChange, find_unreverted, open_changes};

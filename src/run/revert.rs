@@ -11,6 +11,8 @@ use crate::model::Fact;
 
 /// One undo, waits for readiness included.
 const UNDO_DEADLINE: Duration = Duration::from_secs(180);
+/// A store that is made again from its backup: the Job, and the members that copy from the first.
+const RESTORE_DEADLINE: Duration = Duration::from_secs(1500);
 const TRIES: u32 = 5;
 const BACK_OFF: Duration = Duration::from_millis(500);
 
@@ -85,7 +87,11 @@ pub(super) async fn undo<W: World>(world: &W, open: OpenChange) -> Undo {
 }
 
 async fn try_undo<W: World>(world: &W, open: &OpenChange) -> Result<String, String> {
-    let end = Instant::now() + UNDO_DEADLINE;
+    let deadline = match open.undo {
+        crate::model::Undo::RestoreStore { .. } => RESTORE_DEADLINE,
+        _ => UNDO_DEADLINE,
+    };
+    let end = Instant::now() + deadline;
     let mut why = String::from("never tried");
     for attempt in 0..TRIES {
         match tokio::time::timeout_at(end, world.undo(&open.undo)).await {
@@ -93,7 +99,7 @@ async fn try_undo<W: World>(world: &W, open: &OpenChange) -> Result<String, Stri
             // Somebody else's object now: not ours to restore, and a person must know.
             Ok(Ok(Undone::Conflict(text))) => return Err(format!("conflict: {text}")),
             Ok(Err(error)) => why = error.chain(),
-            Err(_) => return Err(format!("not done within {} s; last: {why}", UNDO_DEADLINE.as_secs())),
+            Err(_) => return Err(format!("not done within {} s; last: {why}", deadline.as_secs())),
         }
         tokio::time::sleep(BACK_OFF * 2u32.pow(attempt)).await;
     }
