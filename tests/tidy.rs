@@ -293,7 +293,10 @@ fn every_fault_and_check_is_whole() {
     );
     // `mettle list` reads two directories, `mettle rehearse` and `mettle drill` two others, and nobody another.
     let listed = |path: &&String| {
-        !matches!(path.split('/').collect::<Vec<_>>()[..], [_, _] | [_, "suites" | "rehearsals" | "drills", _])
+        !matches!(
+            path.split('/').collect::<Vec<_>>()[..],
+            [_, _] | [_, "suites" | "rehearsals" | "drills", _]
+        )
     };
     wrong.extend(
         experiments.iter().filter(listed).map(|path| format!("{path}: `mettle list` does not see it")),

@@ -35,9 +35,8 @@ pub(super) async fn state(client: &Client, namespace: &str, name: &str) -> Resul
 
 fn state_of(job: &Job) -> State {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let is = |kind: &str| {
-        conditions.into_iter().flatten().any(|one| one.type_ == kind && one.status == "True")
-    };
+    let is =
+        |kind: &str| conditions.into_iter().flatten().any(|one| one.type_ == kind && one.status == "True");
     match (is("Complete"), is("Failed")) {
         (true, _) => State::Complete,
         (_, true) => State::Failed,
@@ -135,11 +134,8 @@ async fn log(client: &Client, namespace: &str, name: &str) -> String {
     let Ok(list) = list else { return String::new() };
     let newest = list.items.into_iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone());
     let Some(pod) = newest else { return "no pod of it is left".to_owned() };
-    let parameters = LogParams {
-        tail_lines: Some(LOG_LINES),
-        limit_bytes: Some(LOG_BYTES),
-        ..LogParams::default()
-    };
+    let parameters =
+        LogParams { tail_lines: Some(LOG_LINES), limit_bytes: Some(LOG_BYTES), ..LogParams::default() };
     let text = pods.logs(&pod.name_any(), &parameters).await.unwrap_or_default();
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
 }

@@ -56,7 +56,8 @@ pub async fn store_members(
     let sets = Api::<StatefulSet>::namespaced(client.clone(), namespace);
     let set = sets.get(&name).await.map_err(ClusterError::api(what.clone()))?;
     let workload = set_info(&set);
-    let by_name = ListParams::default().labels(&format!("app.kubernetes.io/name={}", store.as_str())).limit(LIMIT);
+    let by_name =
+        ListParams::default().labels(&format!("app.kubernetes.io/name={}", store.as_str())).limit(LIMIT);
     let pods = Api::<Pod>::namespaced(client.clone(), namespace);
     let pods = pods.list(&by_name).await.map_err(ClusterError::api(what.clone()))?;
     let own = format!("StatefulSet/{name}");
@@ -97,17 +98,18 @@ async fn short_of_volumes(
     if found.is_none_or(|class| class.provisioner != "kubernetes.io/no-provisioner") {
         return Ok(None);
     }
-    let volumes = Api::<PersistentVolume>::all(client.clone()).list(&ListParams::default().limit(LIMIT)).await;
+    let volumes =
+        Api::<PersistentVolume>::all(client.clone()).list(&ListParams::default().limit(LIMIT)).await;
     let volumes = volumes.map_err(ClusterError::api(what))?;
     let free = volumes.items.iter().filter(|volume| {
-        let of_class = volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref()) == Some(class);
+        let of_class =
+            volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref()) == Some(class);
         let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
         of_class && phase == Some("Available")
     });
     let free = free.count();
-    Ok((free < wanted).then(|| {
-        format!("{free} volumes of storage class {class} are free, the new members need {wanted}")
-    }))
+    Ok((free < wanted)
+        .then(|| format!("{free} volumes of storage class {class} are free, the new members need {wanted}")))
 }
 
 /// Deletes the claims, then, all at once and without grace, the pods that hold them; returns when the claims are gone. In

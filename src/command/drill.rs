@@ -29,7 +29,8 @@ pub async fn execute(global: &Global, args: &DrillArgs) -> CommandResult {
     let loaded = load(args)?;
     refuse_out(&args.out)?;
     if !args.destroy_data {
-        let told: Vec<String> = loaded.iter().map(|one| format!("{}: {}", one.drill.drill, one.drill.destroys())).collect();
+        let told: Vec<String> =
+            loaded.iter().map(|one| format!("{}: {}", one.drill.drill, one.drill.destroys())).collect();
         let error = anyhow::anyhow!("a drill destroys data: {}", told.join("; "));
         return Err(Failure::new(Exit::Usage, error)
             .hint("--destroy-data says that these may be destroyed, and restored from the backup"));
@@ -51,7 +52,8 @@ pub async fn execute(global: &Global, args: &DrillArgs) -> CommandResult {
     let kubectl = session.kubectl().await;
     let offered = stack::offer_restores(&session.client, &kubectl, &files::home().join(RESTORES)).await;
     let offered = offered.map_err(|error| {
-        Failure::new(Exit::SetUp, error).hint("nothing was destroyed; the stack needs its backup and its stores")
+        Failure::new(Exit::SetUp, error)
+            .hint("nothing was destroyed; the stack needs its backup and its stores")
     })?;
     let drills = Drills { session: &session, world: &world, run: &run, seed, stop: &stop, out: &out };
     let report = drills.all(&loaded).await?;
@@ -69,14 +71,17 @@ fn load(args: &DrillArgs) -> Result<Vec<Loaded>, Failure> {
     let mut loaded: Vec<Loaded> = Vec::new();
     for file in &args.files {
         let drill = Drill::read(file).map_err(|error| {
-            Failure::new(Exit::Usage, error).hint("docs/drills.md describes the fields; experiments/drills has examples")
+            Failure::new(Exit::Usage, error)
+                .hint("docs/drills.md describes the fields; experiments/drills has examples")
         })?;
         let base = file.parent().unwrap_or(Path::new("."));
         let scenario = Scenario::read(&base.join(&drill.scenario));
         let scenario = scenario.map_err(|error| usage(error, NamedBy::Experiment))?;
         if loaded.iter().any(|other| other.drill.drill == drill.drill) {
             let error = anyhow::anyhow!("drill {} is listed twice", drill.drill);
-            return Err(Failure::new(Exit::Usage, error).hint("names must differ: reports and journals bear them"));
+            return Err(
+                Failure::new(Exit::Usage, error).hint("names must differ: reports and journals bear them")
+            );
         }
         loaded.push(Loaded { drill, scenario });
     }

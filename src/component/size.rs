@@ -26,7 +26,8 @@ impl Moment {
     /// what else is archived (a history, the label of a backup) says nothing.
     #[must_use]
     pub fn has_archived(&self, earlier: &Self) -> bool {
-        let is_segment = |name: &&String| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_segment =
+            |name: &&String| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
         self.archived.as_ref().filter(is_segment).is_some_and(|archived| *archived >= earlier.segment)
     }
 }

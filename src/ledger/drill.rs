@@ -46,9 +46,8 @@ pub fn judge(seen: &DrillSeen<'_>) -> (Vec<Finding>, RecoveryPhases) {
         return (findings, RecoveryPhases::default());
     }
     findings.push(destruction(seen));
-    let recovered = seen
-        .found
-        .map(|found| Recovered::of(seen.operations, seen.drill.store, found, &seen.passage));
+    let recovered =
+        seen.found.map(|found| Recovered::of(seen.operations, seen.drill.store, found, &seen.passage));
     findings.push(match (&seen.restore, &recovered, seen.found) {
         (Some(Ok(_)), Some(recovered), Some(found)) => restored_data(seen, recovered, found),
         (restore, ..) => not_restored("restored-data", restore.as_ref()),
@@ -78,8 +77,12 @@ fn backup(seen: &DrillSeen<'_>) -> Finding {
 fn destruction(seen: &DrillSeen<'_>) -> Finding {
     let (verdict, reason) = match &seen.left {
         None => (Verdict::Inconclusive, "nobody looked whether the data were gone".to_owned()),
-        Some((Some(0), _)) => (Verdict::Pass, format!("{}: none of the writes is left", seen.drill.destroys())),
-        Some((None, _)) => (Verdict::Pass, format!("{}: no data are left to be asked for", seen.drill.destroys())),
+        Some((Some(0), _)) => {
+            (Verdict::Pass, format!("{}: none of the writes is left", seen.drill.destroys()))
+        }
+        Some((None, _)) => {
+            (Verdict::Pass, format!("{}: no data are left to be asked for", seen.drill.destroys()))
+        }
         Some((Some(left), _)) => (
             Verdict::Inconclusive,
             format!("{left} acknowledged writes were there after the destruction: it did not bite"),
@@ -111,7 +114,10 @@ fn restored_data(seen: &DrillSeen<'_>, recovered: &Recovered, found: &Found) -> 
     }
     if new.missing > 0 {
         let of = new.acknowledged;
-        wrong.push(format!("{} of {of} writes that were acknowledged after the restore are missing", new.missing));
+        wrong.push(format!(
+            "{} of {of} writes that were acknowledged after the restore are missing",
+            new.missing
+        ));
     }
     if totals.duplicated > 0 {
         wrong.push(format!("{} writes are there more than once", totals.duplicated));
@@ -166,7 +172,10 @@ fn latest(seen: &DrillSeen<'_>, recovered: &Recovered) -> Finding {
     let since = recovered.since_backup;
     let floor = seen.drill.writes_min;
     if since.acknowledged < floor {
-        let why = format!("{} writes were acknowledged since the backup, a judgement needs {floor}", since.acknowledged);
+        let why = format!(
+            "{} writes were acknowledged since the backup, a judgement needs {floor}",
+            since.acknowledged
+        );
         return Finding::new("restore-point", Verdict::Inconclusive, why);
     }
     let max_us = u64::from(seen.drill.rpo_max_seconds.unwrap_or(0)) * 1_000_000;
@@ -234,7 +243,9 @@ fn phases(seen: &DrillSeen<'_>, recovered: Option<&Recovered>) -> RecoveryPhases
 
 fn restore_time(seen: &DrillSeen<'_>, phases: &RecoveryPhases) -> Finding {
     let max = seen.drill.rto_max_seconds;
-    let told = |ms: Option<u64>| ms.map_or_else(|| "never".to_owned(), |ms| format!("after {:.1} s", seconds(ms * 1000)));
+    let told = |ms: Option<u64>| {
+        ms.map_or_else(|| "never".to_owned(), |ms| format!("after {:.1} s", seconds(ms * 1000)))
+    };
     let reason = format!(
         "clients were served with the data {}, every member was back {}; at most {max} s are allowed",
         told(phases.client),

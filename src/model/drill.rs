@@ -118,12 +118,18 @@ impl Drill {
         match (self.target, self.rpo_max_seconds) {
             (DrillTarget::Latest, None) => return at("rpoMaxSeconds", "latest needs it"),
             (DrillTarget::Time, Some(_)) => {
-                return at("rpoMaxSeconds", "time does not take it: nothing before the moment may be missing");
+                return at(
+                    "rpoMaxSeconds",
+                    "time does not take it: nothing before the moment may be missing",
+                );
             }
             _ => {}
         }
         if self.load.users == 0 || self.load.lanes == Some(0) || self.load.requests_min == 0 {
-            return at("load", "users, lanes and requestsMin must be at least 1: without load nothing is proven");
+            return at(
+                "load",
+                "users, lanes and requestsMin must be at least 1: without load nothing is proven",
+            );
         }
         if self.writes_min == 0 {
             return at("writesMin", "must be at least 1: a drill without writes proves nothing");
@@ -134,8 +140,7 @@ impl Drill {
         {
             return at(field, "must be 5 to 3600");
         }
-        let bounds =
-            [("rtoMaxSeconds", Some(self.rto_max_seconds)), ("rpoMaxSeconds", self.rpo_max_seconds)];
+        let bounds = [("rtoMaxSeconds", Some(self.rto_max_seconds)), ("rpoMaxSeconds", self.rpo_max_seconds)];
         let outside = |seconds: Option<u32>| seconds.is_some_and(|one| one == 0 || one > SECONDS_MAX);
         let (field, _) = bounds.into_iter().find(|(_, seconds)| outside(*seconds))?;
         at(field, "must be 1 to 3600")
@@ -145,7 +150,9 @@ impl Drill {
     #[must_use]
     pub fn destroys(&self) -> String {
         match self.method {
-            DrillMethod::Volumes => format!("every volume of {}, with all that is on them", self.store.as_str()),
+            DrillMethod::Volumes => {
+                format!("every volume of {}, with all that is on them", self.store.as_str())
+            }
             DrillMethod::Tables => format!("every table of the platform in {}", self.store.as_str()),
         }
     }
@@ -195,7 +202,10 @@ mod tests {
             ("scenario: s.yaml", "scenario: s.yaml\nload: { users: 0 }", "load: users"),
         ] {
             let found = problem(&WHOLE.replace(from, to)).unwrap_or_default();
-            assert!(if told.is_empty() { found.is_empty() } else { found.starts_with(told) }, "{to}: {found}");
+            assert!(
+                if told.is_empty() { found.is_empty() } else { found.starts_with(told) },
+                "{to}: {found}"
+            );
         }
         let redis = WHOLE.replace("store: postgres", "store: redis");
         let tables = problem(&redis.replace("method: volumes", "method: tables")).unwrap();

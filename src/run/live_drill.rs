@@ -58,7 +58,8 @@ impl DrillWorld for LiveWorld {
             Store::Postgres => {
                 let primary = self.postgres_primary(&pods).await?;
                 let moment =
-                    component::postgres_moment(&self.dialer, primary, &self.credentials, MOMENT_DEADLINE).await;
+                    component::postgres_moment(&self.dialer, primary, &self.credentials, MOMENT_DEADLINE)
+                        .await;
                 moment.map_err(failed("failed to ask the database"))
             }
             Store::Redis => {

@@ -102,7 +102,11 @@ fn a_drill_that_went_well_passes_with_its_figures() {
     assert!(point.starts_with("30 of 100 writes since the backup are lost, reaching back 3.0 s"), "{point}");
     assert_eq!(worst(&case("time", 15 * S)), Pass, "{:#?}", judged(&case("time", 15 * S)));
     let point = verdict(&case("time", 15 * S), "restore-point").1;
-    assert!(point.contains("all 150 writes from before the moment are there, to 0.10 s before it, and none of 49"), "{point}");
+    assert!(
+        point
+            .contains("all 150 writes from before the moment are there, to 0.10 s before it, and none of 49"),
+        "{point}"
+    );
 }
 
 #[test]

@@ -112,7 +112,9 @@ impl<W: DrillWorld, L: Load> Drilling<'_, W, L> {
             }
             if Instant::now() >= end {
                 let seconds = ARCHIVE_DEADLINE.as_secs();
-                return Err(End::HeldBack(format!("the archive did not reach the moment within {seconds} s")));
+                return Err(End::HeldBack(format!(
+                    "the archive did not reach the moment within {seconds} s"
+                )));
             }
             self.pause().await?;
             self.alive(load).await?;
@@ -144,7 +146,9 @@ impl<W: DrillWorld, L: Load> Drilling<'_, W, L> {
             let count = acknowledged_between(&operations, store, from_us, until_us);
             if count < self.drill.writes_min {
                 let least = self.drill.writes_min;
-                return Err(End::HeldBack(format!("{count} writes were acknowledged {when}, at least {least} are needed")));
+                return Err(End::HeldBack(format!(
+                    "{count} writes were acknowledged {when}, at least {least} are needed"
+                )));
             }
         }
         Ok(())

@@ -45,9 +45,9 @@ impl<W: DrillWorld, L: Load> Drilling<'_, W, L> {
         let timeline =
             Timeline { events, operations, windows: course.windows, ledger, ..Timeline::default() };
         let smoke_window = timeline.windows.recovery;
-        let reads = timeline.operations_in(smoke_window).filter(|operation| {
-            operation.id.is_none() && operation.outcome == OperationOutcome::Ok
-        });
+        let reads = timeline
+            .operations_in(smoke_window)
+            .filter(|operation| operation.id.is_none() && operation.outcome == OperationOutcome::Ok);
         // What the run itself could not do says nothing of the stack; what the restore could not is a finding.
         let restore_failed = matches!(course.restore, Some(Err(_)));
         let seen = DrillSeen {
@@ -88,7 +88,11 @@ impl<W: DrillWorld, L: Load> Drilling<'_, W, L> {
             because: self.drill.destroys(),
             injected_ms: course.passage.destroyed_us.0 / 1000,
             effective_ms: course.left.as_ref().map(|_| course.passage.destroyed_us.1 / 1000),
-            reverted_ms: course.passage.restored_us.filter(|_| matches!(course.restore, Some(Ok(_)))).map(|us| us / 1000),
+            reverted_ms: course
+                .passage
+                .restored_us
+                .filter(|_| matches!(course.restore, Some(Ok(_))))
+                .map(|us| us / 1000),
             evidence,
         })
     }

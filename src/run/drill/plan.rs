@@ -41,7 +41,11 @@ impl<W: DrillWorld, L: Load> Drilling<'_, W, L> {
         }
         if self.drill.method == DrillMethod::Volumes {
             if members.claims.len() < members.want as usize {
-                return Err(format!("{} has {} volumes for {want} members", store.as_str(), members.claims.len()));
+                return Err(format!(
+                    "{} has {} volumes for {want} members",
+                    store.as_str(),
+                    members.claims.len()
+                ));
             }
             if let Some(why) = members.short_of_volumes {
                 return Err(format!("{why}; `mettle up` cleans those of earlier drills"));
@@ -65,9 +69,10 @@ impl<W: DrillWorld, L: Load> Drilling<'_, W, L> {
                 pods: members.pods.iter().map(pinned).collect(),
             },
             DrillMethod::Tables => {
-                let primary = snapshot.roles.iter().find(|fact| {
-                    fact.component.as_str() == store.as_str() && fact.role == Role::Primary
-                });
+                let primary = snapshot
+                    .roles
+                    .iter()
+                    .find(|fact| fact.component.as_str() == store.as_str() && fact.role == Role::Primary);
                 let pod = primary.and_then(|fact| members.pods.iter().find(|pod| pod.name == fact.pod));
                 let pod = pod.ok_or_else(|| "no member says that it is the primary".to_owned())?;
                 let line = ["sh", "-c", DROP_TABLES].map(str::to_owned).to_vec();
@@ -92,8 +97,8 @@ impl<W: DrillWorld, L: Load> Drilling<'_, W, L> {
 
     /// `again`: as much as there is. After dropped tables the latest is that without them, so the moment stays.
     fn parameters(&self, moment: Option<&str>, again: bool) -> BTreeMap<String, String> {
-        let to_moment = self.drill.target == DrillTarget::Time
-            && (!again || self.drill.method == DrillMethod::Tables);
+        let to_moment =
+            self.drill.target == DrillTarget::Time && (!again || self.drill.method == DrillMethod::Tables);
         let (kind, target) = match moment {
             Some(moment) if to_moment => ("time", moment),
             _ => ("latest", ""),
