@@ -120,6 +120,8 @@ pub async fn destroy(client: &Client, claims: &[ClaimRef], pods: &[PodRef]) -> R
         preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
         ..DeleteParams::default()
     };
+    let mut pods = pods.to_vec();
+    pods.extend(finished_users(client, claims).await?);
     for claim in claims {
         let api = claims_api(client, &claim.namespace);
         let what = format!("delete claim {}/{}", claim.namespace, claim.name);
@@ -142,6 +144,35 @@ pub async fn destroy(client: &Client, claims: &[ClaimRef], pods: &[PodRef]) -> R
     .await?;
     let names: Vec<&str> = claims.iter().map(|claim| claim.name.as_str()).collect();
     Ok(format!("claims {} are gone with their volumes", names.join(", ")))
+}
+
+/// Pods that have ended and still hold a claim, as those of earlier restores do.
+async fn finished_users(client: &Client, claims: &[ClaimRef]) -> Result<Vec<PodRef>, ClusterError> {
+    let mut users = Vec::new();
+    for namespace in claims.iter().map(|claim| &claim.namespace).collect::<BTreeSet<_>>() {
+        let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+        let pods = pods.list(&ListParams::default().limit(LIMIT)).await;
+        let pods = pods.map_err(ClusterError::api(format!("list the pods of {namespace}")))?;
+        let of_claim = |pod: &&Pod| {
+            let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
+            volumes.into_iter().flatten().any(|volume| {
+                let used = volume.persistent_volume_claim.as_ref().map(|source| &source.claim_name);
+                used.is_some_and(|used| {
+                    claims.iter().any(|claim| claim.namespace == *namespace && claim.name == *used)
+                })
+            })
+        };
+        let ended = |pod: &&Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            matches!(phase, Some("Succeeded" | "Failed"))
+        };
+        users.extend(pods.items.iter().filter(ended).filter(of_claim).map(|pod| PodRef {
+            namespace: namespace.clone(),
+            name: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+        }));
+    }
+    Ok(users)
 }
 
 /// Those of the claims that are there, under the uid that is meant.

@@ -123,6 +123,13 @@ impl Drill {
                     "time does not take it: nothing before the moment may be missing",
                 );
             }
+            (DrillTarget::Latest, Some(rpo))
+                if self.store == Store::Postgres && rpo >= self.write_seconds =>
+            {
+                let message =
+                    "must be less than writeSeconds: an archive that stopped at the backup would keep it";
+                return at("rpoMaxSeconds", message);
+            }
             _ => {}
         }
         if self.load.users == 0 || self.load.lanes == Some(0) || self.load.requests_min == 0 {
@@ -179,7 +186,7 @@ mod tests {
     use super::*;
     use crate::model::parse_yaml;
 
-    const WHOLE: &str = "drill: d\nstore: postgres\nmethod: volumes\ntarget: latest\nscenario: s.yaml\nrpoMaxSeconds: 90\nrtoMaxSeconds: 300\n";
+    const WHOLE: &str = "drill: d\nstore: postgres\nmethod: volumes\ntarget: latest\nscenario: s.yaml\nwriteSeconds: 100\nrpoMaxSeconds: 90\nrtoMaxSeconds: 300\n";
 
     fn problem(text: &str) -> Option<String> {
         let drill: Drill = parse_yaml(Path::new("d.yaml"), text).unwrap();
@@ -197,7 +204,8 @@ mod tests {
             ("rpoMaxSeconds: 90", "description: x", "rpoMaxSeconds: latest needs it"),
             ("rpoMaxSeconds: 90", "rpoMaxSeconds: 0", "rpoMaxSeconds: must be 1 to 3600"),
             ("rtoMaxSeconds: 300", "rtoMaxSeconds: 9999", "rtoMaxSeconds: must be 1 to 3600"),
-            ("scenario: s.yaml", "scenario: s.yaml\nwriteSeconds: 1", "writeSeconds: must be 5 to 3600"),
+            ("writeSeconds: 100", "writeSeconds: 4000", "writeSeconds: must be 5 to 3600"),
+            ("writeSeconds: 100", "writeSeconds: 90", "rpoMaxSeconds: must be less than writeSeconds"),
             ("scenario: s.yaml", "scenario: s.yaml\nwritesMin: 0", "writesMin: must be at least 1"),
             ("scenario: s.yaml", "scenario: s.yaml\nload: { users: 0 }", "load: users"),
         ] {

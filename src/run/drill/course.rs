@@ -10,7 +10,7 @@ use crate::ledger::{Found, acknowledged_between};
 use crate::model::{
     Change, DrillMethod, DrillTarget, Fact, Operation, OperationOutcome, Phase, Store, Undo, Window,
 };
-use crate::run::{Entry, Journal, Load, RunningLoad, Undone};
+use crate::run::{Entry, Journal, Load, RunningLoad, Undone, all_restored};
 
 const APPLY_DEADLINE: Duration = Duration::from_secs(90);
 /// The restore job, the members before and after it.
@@ -24,6 +24,9 @@ const LOOK_DEADLINE: Duration = Duration::from_secs(90);
 const SILENCE: Duration = Duration::from_secs(10);
 /// Members that copy what the first has.
 const WHOLE_SLACK: Duration = Duration::from_secs(120);
+/// Until the load is clean again; then it is judged in any case.
+const SETTLE: Duration = Duration::from_secs(60);
+const CLEAN_MS: u64 = 3000;
 const TICK: Duration = Duration::from_secs(1);
 /// What users wanted in the last second is answered, or not, shortly after it.
 const DRAIN: Duration = Duration::from_millis(1200);
@@ -304,6 +307,13 @@ impl<W: DrillWorld, L: Load> Drilling<'_, W, L> {
 
     /// The application on the restored data.
     async fn serve(&self, load: &mut L::Running, course: &mut Course) -> Result<(), End> {
+        // Services that lost their store come back a moment after it; how long that took is `restore-time`'s to judge.
+        let (since_ms, latest) = (self.recorder.clock().now_ms(), Instant::now() + SETTLE);
+        let clean = |now_ms| all_restored(&self.recorder.events(), since_ms, now_ms, CLEAN_MS);
+        while Instant::now() < latest && !clean(self.recorder.clock().now_ms()) {
+            self.pause().await?;
+            self.alive(load).await?;
+        }
         let start_ms = self.recorder.clock().now_ms();
         let end = Instant::now() + Duration::from_secs(u64::from(self.drill.smoke_seconds));
         while Instant::now() < end {

@@ -14,7 +14,7 @@ use store::{FakeLoad, FakeStore, Way};
 fn drill(target: &str, method: &str) -> Drill {
     let rpo = if target == "latest" { "rpoMaxSeconds: 30\n" } else { "" };
     let text = format!(
-        "drill: d\nstore: postgres\nmethod: {method}\ntarget: {target}\nscenario: s.yaml\n{rpo}rtoMaxSeconds: 120\nproves: [F4]\n"
+        "drill: d\nstore: postgres\nmethod: {method}\ntarget: {target}\nscenario: s.yaml\nwriteSeconds: 40\n{rpo}rtoMaxSeconds: 120\nproves: [F4]\n"
     );
     let drill: Drill = parse_yaml(Path::new("d.yaml"), &text).unwrap();
     assert_eq!(drill.problem(), None);
