@@ -127,6 +127,19 @@ async fn delete(client: &Client, namespace: &str, name: &str) -> Result<(), Clus
     .await
 }
 
+/// Deletes the Jobs whose names begin so, with their pods: a pod that has ended still holds its volume.
+///
+/// # Errors
+/// When they cannot be listed or deleted.
+pub async fn forget_jobs(client: &Client, namespace: &str, prefix: &str) -> Result<(), ClusterError> {
+    let listed = jobs(client, namespace).list(&ListParams::default().limit(2000)).await;
+    let listed = listed.map_err(ClusterError::api(format!("list the jobs of {namespace}")))?;
+    for name in listed.items.iter().map(ResourceExt::name_any).filter(|name| name.starts_with(prefix)) {
+        delete(client, namespace, &name).await?;
+    }
+    Ok(())
+}
+
 /// The last lines of its newest pod; empty when it said nothing, or cannot be asked.
 async fn log(client: &Client, namespace: &str, name: &str) -> String {
     let pods = Api::<Pod>::namespaced(client.clone(), namespace);

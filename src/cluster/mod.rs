@@ -20,7 +20,7 @@ pub use apply::{Applied, Applier};
 pub use cache::PodCache;
 pub use client::{ClusterError, connect};
 pub use door::Door;
-pub use job::run_job;
+pub use job::{forget_jobs, run_job};
 pub use power::{Answer, Power};
 pub use read::{NAME_LABEL, deployment_info, node_info, pod_info, set_info, snapshot};
 pub use restore::{StoreMembers, store_members};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use kube::core::DynamicObject;
 
 use crate::cli::{DrillArgs, Global};
+use crate::cluster::forget_jobs;
 use crate::command::files::{self, NamedBy, usage};
 use crate::command::run::{append_timeline, fresh_directory, refuse_out, refuse_residue, write_reports};
 use crate::command::session::{self, Session};
@@ -111,7 +112,11 @@ async fn withdraw(session: &Session, offered: &[DynamicObject], report: &crate::
         eprintln!("mettle: the data are not back: `mettle revert` runs the restore again");
         return;
     }
-    if let Err(error) = stack::withdraw_restores(&session.client, offered).await {
+    let gone = async {
+        stack::withdraw_restores(&session.client, offered).await?;
+        forget_jobs(&session.client, stack::NAMESPACE, &format!("drill-{}e", report.run)).await
+    };
+    if let Err(error) = gone.await {
         eprintln!("mettle: the restore jobs were not taken away: {error}");
     }
 }

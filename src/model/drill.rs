@@ -222,4 +222,26 @@ mod tests {
         assert!(time.starts_with("target: redis is restored"), "{time}");
         assert!(parse_yaml::<Drill>(Path::new("d.yaml"), &format!("{WHOLE}extra: 1\n")).is_err());
     }
+
+    fn root(path: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+    }
+
+    #[test]
+    fn the_drills_are_right_and_prove_every_part_of_their_claim() {
+        let mut proven = Vec::new();
+        for entry in std::fs::read_dir(root("experiments/drills")).unwrap() {
+            let path = entry.unwrap().path();
+            let drill = Drill::read(&path).unwrap();
+            assert_eq!(path.file_stem().and_then(|stem| stem.to_str()), Some(drill.drill.as_str()));
+            assert!(path.with_file_name(&drill.scenario).is_file(), "{}", path.display());
+            proven.extend(drill.proves);
+        }
+        let claims: Vec<crate::model::Claim> =
+            crate::model::read_yaml(&root("stack/claims.yaml"), |_| None).unwrap();
+        let claim = claims.into_iter().find(|claim| claim.id == "F4").unwrap();
+        for part in claim.parts {
+            assert!(proven.contains(&format!("F4/{part}")), "no drill proves F4/{part}");
+        }
+    }
 }
