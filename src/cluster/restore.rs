@@ -139,7 +139,8 @@ pub async fn destroy(client: &Client, claims: &[ClaimRef], pods: &[PodRef]) -> R
     futures::future::try_join_all(deleting).await?;
     poll_until("that the volumes are gone", DESTROYED_DEADLINE, || async {
         let left = there(client, claims).await?;
-        Ok(if left.is_empty() { Ok(()) } else { Err(format!("still there: {}", left.join(", "))) })
+        let names: Vec<&str> = left.iter().map(|(claim, _)| claim.name.as_str()).collect();
+        Ok(if names.is_empty() { Ok(()) } else { Err(format!("still there: {}", names.join(", "))) })
     })
     .await?;
     let names: Vec<&str> = claims.iter().map(|claim| claim.name.as_str()).collect();
@@ -175,15 +176,18 @@ async fn finished_users(client: &Client, claims: &[ClaimRef]) -> Result<Vec<PodR
     Ok(users)
 }
 
-/// Those of the claims that are there, under the uid that is meant.
-async fn there(client: &Client, claims: &[ClaimRef]) -> Result<Vec<String>, ClusterError> {
+/// Those of the claims that are there, under the uid that is meant, and whether each is being deleted.
+async fn there(client: &Client, claims: &[ClaimRef]) -> Result<Vec<(ClaimRef, bool)>, ClusterError> {
     let mut left = Vec::new();
     for namespace in claims.iter().map(|claim| &claim.namespace).collect::<BTreeSet<_>>() {
         let listed = claims_api(client, namespace).list(&ListParams::default().limit(LIMIT)).await;
         let listed = listed.map_err(ClusterError::api(format!("list the claims of {namespace}")))?;
-        let uids: BTreeSet<String> = listed.items.iter().filter_map(ResourceExt::uid).collect();
-        let of = claims.iter().filter(|claim| claim.namespace == *namespace);
-        left.extend(of.filter(|claim| uids.contains(&claim.uid)).map(|claim| claim.name.clone()));
+        let found = listed.items.iter().filter_map(|found| {
+            let uid = found.uid()?;
+            let claim = claims.iter().find(|claim| claim.uid == uid)?;
+            Some((claim.clone(), found.metadata.deletion_timestamp.is_some()))
+        });
+        left.extend(found);
     }
     Ok(left)
 }
@@ -191,14 +195,20 @@ async fn there(client: &Client, claims: &[ClaimRef]) -> Result<Vec<String>, Clus
 /// Runs the restore Job and waits until every member is ready. Idempotent: a Job that has done its work is not run again,
 /// one that runs is waited for, after one that failed another is started, which takes what there is.
 pub async fn run(client: &Client, restore: &StoreRestore) -> Result<Applied, ClusterError> {
-    let claims = &restore.claims;
-    if !claims.is_empty()
-        && there(client, claims).await?.len() == claims.len()
-        && job::state(client, &restore.namespace, &restore.job).await? == State::Absent
-    {
-        return Ok(Applied::AlreadyClean(format!("no volume of {} was lost", restore.store.as_str())));
-    }
     let (name, retried, state) = next_job(client, restore).await?;
+    if !restore.claims.is_empty() && state == State::Absent && !retried {
+        let left = there(client, &restore.claims).await?;
+        if left.len() == restore.claims.len() && left.iter().all(|(_, going)| !going) {
+            return Ok(Applied::AlreadyClean(format!("no volume of {} was lost", restore.store.as_str())));
+        }
+        if !left.is_empty() {
+            // Interrupted half way: a volume that goes with the next restart of its pod is no place to restore to.
+            let left: Vec<ClaimRef> = left.into_iter().map(|(claim, _)| claim).collect();
+            let members = store_members(client, &restore.namespace, restore.store).await?;
+            let pods: Vec<PodRef> = members.pods.iter().map(pinned).collect();
+            destroy(client, &left, &pods).await?;
+        }
+    }
     let said = if state == State::Complete {
         format!("job {name} had restored it before")
     } else {
@@ -210,6 +220,10 @@ pub async fn run(client: &Client, restore: &StoreRestore) -> Result<Applied, Clu
     };
     await_members(client, restore).await?;
     Ok(Applied::Done(said))
+}
+
+fn pinned(pod: &PodInfo) -> PodRef {
+    PodRef { namespace: pod.namespace.clone(), name: pod.name.clone(), uid: pod.uid.clone() }
 }
 
 /// The first Job that has not failed, and whether another has.
