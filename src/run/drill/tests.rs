@@ -21,7 +21,7 @@ fn drill(target: &str, method: &str) -> Drill {
     drill
 }
 
-const SCENARIO: &str = "scenario: s\nservice: a/b:80\njourneys:\n  - journey: j\n    weight: 1\n    steps:\n      - { step: s, method: GET, path: / }\n";
+const SCENARIO: &str = "scenario: s\nservice: a/b:80\nthink: { meanMs: 1000 }\njourneys:\n  - journey: j\n    weight: 1\n    steps:\n      - { step: s, method: GET, path: / }\n";
 
 struct Stage {
     world: Arc<FakeStore>,
