@@ -55,6 +55,8 @@ pub enum Command {
     Translate(TranslateArgs),
     /// Print the rights that experiments need, as Roles for `kubectl apply`
     Rbac(RbacArgs),
+    /// Destroy a store's data on purpose, restore them from the backup, and compare with what was acknowledged
+    Drill(DrillArgs),
     /// Undo what an interrupted run left behind
     Revert(RevertArgs),
     /// Check that the stack is what the guide promises, row by row
@@ -218,6 +220,22 @@ pub struct RbacArgs {
     /// Bind the Roles to this service account
     #[arg(long, value_name = "NAMESPACE/NAME", default_value = "ai-platform/mettle")]
     pub service_account: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DrillArgs {
+    /// Drill files
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Yes, destroy the data that the drills name, in the stack that stands on this cluster
+    #[arg(long)]
+    pub destroy_data: bool,
+    /// Directory for report.json, timeline.jsonl, junit.xml and logs
+    #[arg(long, default_value = "out")]
+    pub out: PathBuf,
+    /// Seed of every choice; drawn and printed when absent
+    #[arg(long)]
+    pub seed: Option<u64>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -12,6 +12,8 @@ use assert_cmd::cargo::CommandCargoExt;
 mod again;
 #[path = "cli/catalogue.rs"]
 mod catalogue;
+#[path = "cli/drills.rs"]
+mod drills;
 #[path = "cli/files.rs"]
 mod files;
 #[path = "cli/foreign.rs"]

@@ -292,9 +292,12 @@ fn every_fault_and_check_is_whole() {
             .filter(|name| !page.contains(&format!("`{name}`")))
             .map(|name| format!("docs/experiments.md says nothing of {name}")),
     );
-    // `mettle list` reads two directories, `mettle rehearse` the third, and nobody another.
+    // `mettle list` reads two directories, `mettle rehearse` and `mettle drill` two others, and nobody another.
     let listed = |path: &&String| {
-        !matches!(path.split('/').collect::<Vec<_>>()[..], [_, _] | [_, "suites" | "rehearsals", _])
+        !matches!(
+            path.split('/').collect::<Vec<_>>()[..],
+            [_, _] | [_, "suites" | "rehearsals" | "drills", _]
+        )
     };
     wrong.extend(
         experiments.iter().filter(listed).map(|path| format!("{path}: `mettle list` does not see it")),
@@ -321,6 +324,7 @@ fn every_field_is_documented() {
             ] as &[&str],
         ),
         ("docs/scenarios.md", &["src/model/scenario.rs"]),
+        ("docs/drills.md", &["src/model/drill.rs"]),
         ("docs/report.md", &["src/model/report.rs", "src/model/repeats.rs", "src/model/comparison.rs"]),
     ] {
         let text = read(page);

@@ -2,8 +2,8 @@
 //! shows its effect says nothing about the fault.
 
 use crate::model::{
-    CheckKind, CheckSpec, Experiment, ExperimentReport, FaultRecord, Finding, RecoveryPhases, RunOutcome, Timeline,
-    Verdict, WindowName,
+    CheckKind, CheckSpec, Experiment, ExperimentReport, FaultRecord, Finding, RecoveryPhases, RunOutcome,
+    Timeline, Verdict, WindowName,
 };
 
 use super::gate::silent_probes;
@@ -53,7 +53,9 @@ pub fn judge_control(experiment: &Experiment, timeline: &mut Timeline) -> (Vec<F
 /// it judges the components that were hit.
 fn is_asked(spec: &CheckSpec) -> bool {
     match spec.check {
-        CheckKind::ReplicasRestored | CheckKind::AlertFires | CheckKind::Breaker | CheckKind::Degraded => false,
+        CheckKind::ReplicasRestored | CheckKind::AlertFires | CheckKind::Breaker | CheckKind::Degraded => {
+            false
+        }
         CheckKind::SingleWriter => spec.component.is_some(),
         CheckKind::ErrorRate
         | CheckKind::Latency

@@ -51,7 +51,8 @@ pub(super) fn slowest(timeline: &Timeline, window: Window) -> Vec<String> {
 pub(super) fn with_place(timeline: &Timeline, line: &str) -> String {
     let id = OpId::new(line.rsplit(' ').next().unwrap_or_default());
     // A read bears the id of the write that it looks for.
-    let of_id = |(_, operation): &(usize, &Operation)| operation.id == Some(id) && !operation.writes.is_empty();
+    let of_id =
+        |(_, operation): &(usize, &Operation)| operation.id == Some(id) && !operation.writes.is_empty();
     match timeline.operations.iter().enumerate().rfind(of_id) {
         Some((index, operation)) => format!("{line}: {}", place(index, operation)),
         None => line.to_owned(),

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::agent::{self, Attached};
 use super::power::Power;
 use super::read::{node_info, pod_info};
-use super::{ClusterError, command, look, missed, object, poll_until};
+use super::{ClusterError, command, look, missed, object, poll_until, restore};
 use crate::model::{Change, ControlPlanePart, Look, NodeHow, OnConflict, PodInfo, PodRef, RunId, Undo};
 
 const REPLACED_DEADLINE: Duration = Duration::from_secs(150);
@@ -105,6 +105,11 @@ impl Applier {
                 Ok(())
             }
             Change::PauseControlPlane { part } => self.pause(*part, &reporter, said).await,
+            Change::DestroyVolumes { claims, pods, .. } => {
+                let gone = restore::destroy(&self.client, claims, pods).await?;
+                said(&reporter, format!("effect: {gone}"));
+                Ok(())
+            }
         }
     }
 
@@ -233,6 +238,7 @@ impl Applier {
                 self.power(&what)?.resume(*part).await.map_err(|why| ClusterError::state(what, why))?;
                 Ok(Applied::Done(format!("{} goes on", part.as_str())))
             }
+            Undo::RestoreStore { restore } => restore::run(&self.client, restore).await,
         }
     }
 

@@ -4,6 +4,7 @@ pub mod claims;
 pub mod compare;
 pub mod doctor;
 pub mod down;
+pub mod drill;
 pub mod elsewhere;
 pub mod files;
 pub mod internal;
@@ -160,6 +161,7 @@ async fn dispatch(cli: &Cli) -> CommandResult {
         Command::Translate(args) => translate::execute(global, args),
         Command::Rbac(args) => rbac::execute(args),
         Command::Run(args) => run::execute(global, args).await,
+        Command::Drill(args) => drill::execute(global, args).await,
         Command::Revert(args) => revert::execute(global, args).await,
         Command::Claims(args) => claims::execute(global, args),
         Command::Verify(args) => verify::execute(global, args).await,

@@ -92,6 +92,11 @@ async fn revert_one(world: &LiveWorld, path: &Path, on_conflict: OnConflict) -> 
     let mut journal = Journal::open(path, None).map_err(set_up)?;
     let recorder = Recorder::in_memory(RunClock::start());
     eprintln!("mettle: reverting {}", path.display());
+    // A restore takes minutes: what is going on is told before it is over.
+    open_changes(path)
+        .map_err(set_up)?
+        .iter()
+        .for_each(|open| eprintln!("mettle:   {} …", open.undo.describe()));
     let reverted = revert_all(world, &mut journal, &recorder, on_conflict).await.map_err(set_up)?;
     reverted.undone.iter().for_each(|how| eprintln!("mettle:   {how}"));
     reverted.open.iter().for_each(|why| eprintln!("mettle:   not reverted: {why}"));

@@ -126,7 +126,7 @@ pub(super) async fn refuse_residue(world: &LiveWorld) -> Result<(), Failure> {
 }
 
 /// Refuses a place that cannot become a directory of ours, before anything is touched; makes nothing.
-fn refuse_out(out: &Path) -> Result<(), Failure> {
+pub(super) fn refuse_out(out: &Path) -> Result<(), Failure> {
     let there = out.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
     let why = if !there.is_dir() {
         format!("{} is not a directory", there.display())

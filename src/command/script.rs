@@ -14,11 +14,11 @@ use crate::command::{CommandResult, Failure, live, report as report_command, tra
 use crate::exit::Exit;
 use crate::foreign::{self, Tool};
 use crate::model::{Deed, ExperimentReport, Report, RunId, Script, Seed, Verdict, parse_yaml, read_text};
+use crate::report::Series;
 use crate::run::{
     Nowhere, Played, Reach, Recorder, RunClock, ScriptContext, Settings, Stop, World, find_program,
     run_script,
 };
-use crate::report::Series;
 use crate::{provider, report, stack};
 
 const HINT: &str = "docs/foreign.md says what is played and what is refused";

@@ -10,6 +10,7 @@ mod rabbitmq;
 mod redis;
 mod rows;
 mod sessions;
+mod size;
 mod topics;
 mod zookeeper;
 
@@ -19,4 +20,5 @@ pub use postgres::{Credentials, members as postgres_members};
 pub use redis::found as redis_found;
 pub use rows::Rows;
 pub use sessions::{Held, ask_all, hold, server_sessions};
+pub use size::{Moment, moment as postgres_moment, redis_bytes};
 pub use topics::found as kafka_found;

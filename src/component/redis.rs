@@ -143,7 +143,7 @@ async fn myself(dialer: &Dialer, pod: &PodAddress, deadline: Duration) -> Result
     }
 }
 
-async fn connect(
+pub(super) async fn connect(
     dialer: &Dialer,
     pod: &PodAddress,
     deadline: Duration,
@@ -160,7 +160,7 @@ async fn connect(
     Ok(connection)
 }
 
-fn said(what: &str) -> impl FnOnce(RedisError) -> ClusterError + use<> {
+pub(super) fn said(what: &str) -> impl FnOnce(RedisError) -> ClusterError + use<> {
     let what = what.to_owned();
     move |error| ClusterError::state(what, error.to_string())
 }

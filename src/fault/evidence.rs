@@ -24,9 +24,10 @@ pub fn evidence(kind: FaultKind, planned: &PlannedChange, events: &[Event]) -> E
         }),
         Change::Agent { pod, .. } => agent(kind, pod, &reporter, events),
         Change::Edit { object, .. } => edit(kind, object, &reporter, events),
-        Change::Create { .. } | Change::Exec { .. } | Change::PauseControlPlane { .. } => {
-            said(&reporter, events)
-        }
+        Change::Create { .. }
+        | Change::Exec { .. }
+        | Change::PauseControlPlane { .. }
+        | Change::DestroyVolumes { .. } => said(&reporter, events),
     }
 }
 

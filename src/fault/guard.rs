@@ -75,6 +75,10 @@ impl Hit {
                 };
             }
             Change::PauseControlPlane { .. } => self.control_plane = true,
+            // No fault plans it: a drill does, which has a guard of its own.
+            Change::DestroyVolumes { store, .. } => {
+                return Err(format!("it would destroy the data of {}", store.as_str()));
+            }
             Change::DeletePod { .. }
             | Change::EvictPod { .. }
             | Change::Agent { .. }

@@ -1,10 +1,12 @@
 //! One mutation of the cluster and its inverse, both as data: planned purely, applied in one place.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Edit, ObjectRef};
+use super::{Edit, ObjectRef, Store};
 
 /// A pod pinned by uid: a pod of the same name that replaced it is somebody else.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +21,31 @@ impl std::fmt::Display for PodRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
+}
+
+/// A claim of a volume, pinned by uid: one of the same name that was made after it is another volume.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimRef {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+/// How the data of a store are made again from its backup: a Job out of a suspended CronJob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreRestore {
+    pub store: Store,
+    pub namespace: String,
+    /// Of the Job; one that is tried again after a failure bears a number behind it.
+    pub job: String,
+    /// What the Job is told.
+    pub parameters: BTreeMap<String, String>,
+    /// What it is told after it has failed once: as much as the repository has.
+    pub fallback: BTreeMap<String, String>,
+    /// As long as all of these are there, no data were destroyed. Empty: nobody can tell.
+    pub claims: Vec<ClaimRef>,
 }
 
 /// What is done to a node.
@@ -144,6 +171,12 @@ pub enum Change {
     PauseControlPlane {
         part: ControlPlanePart,
     },
+    /// The volumes of a store, and the pods that use them, all at once. What was on them is lost.
+    DestroyVolumes {
+        store: Store,
+        claims: Vec<ClaimRef>,
+        pods: Vec<PodRef>,
+    },
 }
 
 /// The inverse of a change. Idempotent, and tolerant of a change that never happened.
@@ -194,6 +227,10 @@ pub enum Undo {
     ResumeControlPlane {
         part: ControlPlanePart,
     },
+    /// Make a store's data again from its backup, and wait until all its members are ready.
+    RestoreStore {
+        restore: StoreRestore,
+    },
 }
 
 impl Change {
@@ -220,6 +257,12 @@ impl Change {
             Self::Create { object, .. } => format!("create {object}"),
             Self::Exec { command, .. } => command.describe(),
             Self::PauseControlPlane { part } => format!("pause {}", part.as_str()),
+            Self::DestroyVolumes { store, claims, pods } => format!(
+                "destroy {} volumes of {} under its {} pods",
+                claims.len(),
+                store.as_str(),
+                pods.len()
+            ),
         }
     }
 
@@ -232,7 +275,8 @@ impl Change {
             Self::NodePower { .. }
             | Self::Edit { .. }
             | Self::Create { .. }
-            | Self::PauseControlPlane { .. } => None,
+            | Self::PauseControlPlane { .. }
+            | Self::DestroyVolumes { .. } => None,
         }
     }
 
@@ -269,6 +313,9 @@ impl Undo {
             Self::Delete { object } => format!("delete {object}"),
             Self::Exec { command } => command.describe(),
             Self::ResumeControlPlane { part } => format!("resume {}", part.as_str()),
+            Self::RestoreStore { restore } => {
+                format!("restore {} from its backup by job {}", restore.store.as_str(), restore.job)
+            }
         }
     }
 
@@ -283,7 +330,8 @@ impl Undo {
             | Self::Restore { .. }
             | Self::Delete { .. }
             | Self::Exec { .. }
-            | Self::ResumeControlPlane { .. } => false,
+            | Self::ResumeControlPlane { .. }
+            | Self::RestoreStore { .. } => false,
         }
     }
 

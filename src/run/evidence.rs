@@ -148,8 +148,7 @@ fn write_found(path: &Path, found: &Found) -> Result<(), EvidenceError> {
 
 fn read_found(path: &Path) -> Result<Found, EvidenceError> {
     let file = File::open(path).map_err(|source| failed(path, source))?;
-    Found::read(BufReader::new(file))
-        .map_err(|source| EvidenceError::Found { path: path.to_owned(), source })
+    Found::read(BufReader::new(file)).map_err(|source| EvidenceError::Found { path: path.to_owned(), source })
 }
 
 fn failed(path: &Path, source: io::Error) -> EvidenceError {

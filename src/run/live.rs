@@ -20,12 +20,12 @@ const ROLE_DEADLINE: Duration = Duration::from_secs(3);
 const READ_DEADLINE: Duration = Duration::from_secs(50);
 
 pub struct LiveWorld {
-    client: Client,
-    namespace: String,
-    dialer: Dialer,
+    pub(super) client: Client,
+    pub(super) namespace: String,
+    pub(super) dialer: Dialer,
     applier: Applier,
-    credentials: Credentials,
-    eyes: Arc<Eyes>,
+    pub(super) credentials: Credentials,
+    pub(super) eyes: Arc<Eyes>,
 }
 
 impl LiveWorld {
@@ -85,13 +85,13 @@ impl LiveWorld {
 
 impl LiveWorld {
     /// The pod of PostgreSQL's primary, by Patroni's and its own word.
-    async fn primary(&self, snapshot: &Snapshot) -> Result<PodAddress, WorldError> {
+    pub(super) async fn primary(&self, snapshot: &Snapshot) -> Result<PodAddress, WorldError> {
         let pods = addresses(snapshot, Component::Postgres);
         let members =
             component::postgres_members(&self.dialer, &pods, Some(&self.credentials), ROLE_DEADLINE).await;
         let leader = members.leaders.into_iter().find_map(|(_, leader)| leader);
         let Some((leader, _)) = leader else {
-            return Err(WorldError::new("postgres has no leader to read the ledger from"));
+            return Err(WorldError::new("postgres has no leader to read from"));
         };
         let primary = pods.into_iter().find(|pod| pod.name == leader);
         primary.ok_or_else(|| WorldError::new(format!("the leader {leader} is no pod")))
@@ -103,12 +103,12 @@ impl LiveWorld {
     }
 }
 
-fn addresses(snapshot: &Snapshot, component: Component) -> Vec<PodAddress> {
+pub(super) fn addresses(snapshot: &Snapshot, component: Component) -> Vec<PodAddress> {
     let members = snapshot.pods.iter().filter(|pod| pod.component == Some(component) && pod.ip.is_some());
     members.map(PodAddress::from).collect()
 }
 
-fn failed(what: &str) -> impl FnOnce(ClusterError) -> WorldError + use<'_> {
+pub(super) fn failed(what: &str) -> impl FnOnce(ClusterError) -> WorldError + use<'_> {
     move |error| WorldError::because(what, error)
 }
 

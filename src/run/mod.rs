@@ -9,12 +9,14 @@
 //! - The seed replays our choices, not the cluster's timing.
 
 mod clock;
+mod drill;
 mod evidence;
 mod experiment;
 mod inject;
 mod journal;
 mod judge;
 mod live;
+mod live_drill;
 mod live_load;
 mod recorder;
 mod rehearse;
@@ -28,6 +30,7 @@ mod window;
 mod world;
 
 pub use clock::RunClock;
+pub use drill::{DrillWorld, Drilling, run_drill};
 pub use evidence::{Evidence, EvidenceError, read_evidence};
 pub use experiment::{Context, Settings, run_experiment};
 pub use inject::{InjectError, resolve, resolve_rehearsal, resolve_script};

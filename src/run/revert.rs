@@ -11,6 +11,8 @@ use crate::model::{Fact, OnConflict};
 
 /// One undo, waits for readiness included.
 const UNDO_DEADLINE: Duration = Duration::from_secs(180);
+/// A store that is made again from its backup: the Job, and the members that copy from the first.
+const RESTORE_DEADLINE: Duration = Duration::from_secs(1500);
 /// A server that was started again is not ready at once: half a minute in all.
 const TRIES: u32 = 7;
 const BACK_OFF: Duration = Duration::from_millis(500);
@@ -98,7 +100,11 @@ pub(super) async fn undo<W: World>(world: &W, open: OpenChange, on_conflict: OnC
 }
 
 async fn try_undo<W: World>(world: &W, open: &OpenChange, on_conflict: OnConflict) -> Result<String, String> {
-    let end = Instant::now() + UNDO_DEADLINE;
+    let deadline = match open.undo {
+        crate::model::Undo::RestoreStore { .. } => RESTORE_DEADLINE,
+        _ => UNDO_DEADLINE,
+    };
+    let end = Instant::now() + deadline;
     let mut why = String::from("never tried");
     for attempt in 0..TRIES {
         match tokio::time::timeout_at(end, world.undo(&open.undo, on_conflict)).await {
@@ -106,7 +112,7 @@ async fn try_undo<W: World>(world: &W, open: &OpenChange, on_conflict: OnConflic
             // Somebody else's object now: not ours to restore, and a person must know.
             Ok(Ok(Undone::Conflict(text))) => return Err(format!("{CONFLICT}{text}")),
             Ok(Err(error)) => why = error.chain(),
-            Err(_) => return Err(format!("not done within {} s; last: {why}", UNDO_DEADLINE.as_secs())),
+            Err(_) => return Err(format!("not done within {} s; last: {why}", deadline.as_secs())),
         }
         if attempt + 1 < TRIES {
             tokio::time::sleep(BACK_OFF * 2u32.pow(attempt)).await;

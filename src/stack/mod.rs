@@ -8,6 +8,7 @@ mod ownership;
 mod parts;
 mod ready;
 mod render;
+mod restore;
 mod secret;
 mod up;
 
@@ -17,6 +18,7 @@ pub use ownership::Removal;
 pub use parts::{Parts, images, inventory};
 pub use ready::{Row, rows};
 pub use render::{Images, RenderError, kustomize, render};
+pub use restore::{offer_restores, withdraw_restores};
 pub use secret::{SECRET, read_password};
 pub use up::{Ground, Progress, StackError, UpRequest, agent_image, up};
 

@@ -238,6 +238,8 @@ impl State {
             Change::PauseControlPlane { part } => {
                 self.stopped.insert(*part);
             }
+            // Of drills, which have a stage of their own.
+            Change::DestroyVolumes { .. } => return Err("this cluster has no volumes".to_owned()),
         }
         self.applied.push(change.clone());
         Ok(())

@@ -87,6 +87,7 @@ pub async fn undo(world: &FakeWorld, undo: &Undo, on_conflict: OnConflict) -> Re
             state.stopped.remove(part);
             Ok(Undone::Reverted(format!("{} goes on", part.as_str())))
         }),
+        Undo::RestoreStore { .. } => Err(WorldError::new("this cluster has no backups")),
     }
 }
 

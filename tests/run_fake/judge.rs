@@ -131,7 +131,15 @@ async fn what_was_changed_cut_or_lost_is_told_and_never_judged() {
     let names: Vec<&str> = files.keys().map(String::as_str).collect();
     assert_eq!(
         names,
-        ["found-jobs.jsonl", "found-kafka.jsonl", "found-postgres.jsonl", "found-redis.jsonl", "operations.jsonl", "record.json", "timeline.jsonl"]
+        [
+            "found-jobs.jsonl",
+            "found-kafka.jsonl",
+            "found-postgres.jsonl",
+            "found-redis.jsonl",
+            "operations.jsonl",
+            "record.json",
+            "timeline.jsonl"
+        ]
     );
     for name in names {
         let path = whole.file(name);

@@ -17,7 +17,9 @@ use super::super::{InjectError, Journal, Recorder, Stop, World, open_changes};
 use super::log::{Log, Part, Status};
 use super::{Outside, Unanswered};
 use crate::fault;
-use crate::model::{Activity, Deed, Fact, FaultSpec, InjectedFault, OnConflict, Question, RunId, Script, Seed};
+use crate::model::{
+    Activity, Deed, Fact, FaultSpec, InjectedFault, OnConflict, Question, RunId, Script, Seed,
+};
 
 /// Between two looks of a probe that waits.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -223,7 +225,8 @@ impl<W: World, O: Outside> Player<W, O> {
         bench.injected.push(Injected { begun, sequences: Vec::new() });
         let applied = inject(&*self.world, &mut bench.journal, &self.recorder, &self.run, &fault, &snapshot);
         let sequences = applied.await?;
-        if let Some(injected) = bench.injected.iter_mut().find(|injected| injected.begun.fault.index == index) {
+        if let Some(injected) = bench.injected.iter_mut().find(|injected| injected.begun.fault.index == index)
+        {
             injected.sequences = sequences;
         }
         Ok(fault.changes.iter().map(|change| Value::from(change.target.object.as_str())).collect())
@@ -240,7 +243,8 @@ impl<W: World, O: Outside> Player<W, O> {
             settle(&mut bench.journal, &self.recorder, undone).await.map_err(Undone::Broken)?;
         }
         let now_ms = self.recorder.record(Fact::FaultReverted { fault: index });
-        if let Some(injected) = bench.injected.iter_mut().find(|injected| injected.begun.fault.index == index) {
+        if let Some(injected) = bench.injected.iter_mut().find(|injected| injected.begun.fault.index == index)
+        {
             injected.begun.reverted_ms = Some(now_ms);
         }
         Ok(Value::from("reverted by mettle"))
