@@ -9,7 +9,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::inject::{InjectError, inject, resolve_of_rehearsal};
-use super::{Entry, Hook, Journal, Recorder, RunClock, Stop, World, revert_all, stack_restored};
+use super::{
+    Entry, Hook, Journal, Recorder, RunClock, Stop, World, not_restored, revert_all, stack_restored,
+};
 use crate::fault;
 use crate::model::{FaultSpec, Limits, OnConflict, PlannedFault, RehearsalRow, RunId, Seed, Verdict, Watch};
 
@@ -104,7 +106,8 @@ impl<W: World> Rehearsing<'_, W> {
                 return Ok(());
             }
         }
-        Err(format!("the stack was not whole within {} s before it", REST_DEADLINE.as_secs()))
+        let lacks = recorder.look(0, not_restored).join(", ");
+        Err(format!("the stack was not whole within {} s before it: {lacks}", REST_DEADLINE.as_secs()))
     }
 
     async fn open(&self, path: &Path) -> Result<Journal, String> {

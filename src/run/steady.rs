@@ -50,12 +50,18 @@ fn nothing_is_left(events: &[Event]) -> bool {
 /// True when the last word of every probe is good.
 #[must_use]
 pub fn stack_restored(events: &[Event]) -> bool {
-    let mut redundancy: BTreeMap<Component, bool> = BTreeMap::new();
+    not_restored(events).is_empty()
+}
+
+/// What keeps the stack from being whole, one line each; empty when it is.
+#[must_use]
+pub fn not_restored(events: &[Event]) -> Vec<String> {
+    let mut redundancy: BTreeMap<Component, (u32, u32)> = BTreeMap::new();
     let mut nodes: BTreeMap<&str, bool> = BTreeMap::new();
     for event in events {
         match &event.fact {
             Fact::Observed(Observation::Redundancy { component, have, want }) => {
-                redundancy.insert(*component, have >= want && *want > 0);
+                redundancy.insert(*component, (*have, *want));
             }
             Fact::Observed(Observation::Node { name, ready }) => {
                 nodes.insert(name, *ready);
@@ -63,7 +69,15 @@ pub fn stack_restored(events: &[Event]) -> bool {
             _ => {}
         }
     }
-    !redundancy.is_empty() && redundancy.values().all(|full| *full) && nodes.values().all(|ready| *ready)
+    if redundancy.is_empty() {
+        return vec!["nobody counted any members".to_owned()];
+    }
+    let lacking = redundancy.iter().filter(|(_, (have, want))| have < want || *want == 0);
+    let lacking =
+        lacking.map(|(component, (have, want))| format!("{component} has {have} of {want} members"));
+    let nodes =
+        nodes.iter().filter(|(_, ready)| !**ready).map(|(name, _)| format!("node {name} is not Ready"));
+    lacking.chain(nodes).collect()
 }
 
 /// Every second of the last `stable_ms` has requests, and at most 1 % of them failed.
