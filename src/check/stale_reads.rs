@@ -60,7 +60,7 @@ mod tests {
             t.examples = vec!["lost r-1".into(), "stale r-7".into()];
         });
         let finding = Build::steady().ledger(Store::Redis, wrong).judge(&spec);
-        assert_eq!(finding.evidence, ["stale r-7"]);
+        assert_eq!(finding.evidence, ["stale r-7: line 8 of operations.jsonl, wanted at 70 ms"]);
         assert_eq!(finding.check, "stale-reads(redis)");
     }
 }
