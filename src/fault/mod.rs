@@ -13,6 +13,7 @@ mod objects;
 mod pods;
 mod rights;
 mod select;
+mod slot;
 mod workload;
 
 #[cfg(test)]
@@ -23,7 +24,8 @@ pub use evidence::evidence;
 pub use guard::{ALLOWED_LABEL, PROTECTED_LABELS, guard};
 pub use objects::RUN_LABEL;
 pub use rights::{Right, always, rights, watching};
-pub use select::{PlanError, key_slot};
+pub use select::PlanError;
+pub use slot::key_slot;
 
 use rand_chacha::ChaCha8Rng;
 

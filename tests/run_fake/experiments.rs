@@ -7,7 +7,7 @@ use mettle::model::{RunOutcome, Store};
 use super::assert_restored;
 use super::fake::{Behaviour, Stage, experiment_file};
 
-const EXPERIMENTS: [&str; 20] = [
+pub const EXPERIMENTS: [&str; 23] = [
     "backend-pod-kill",
     "celery-worker-kill",
     "celery-worker-loss",
@@ -20,10 +20,13 @@ const EXPERIMENTS: [&str; 20] = [
     "pgbouncer-loss",
     "postgres-primary-hang",
     "postgres-primary-loss",
+    "postgres-primary-loss-behind",
     "postgres-primary-partition",
+    "postgres-primary-power-loss",
     "postgres-replica-loss",
     "rabbitmq-leader-loss",
     "redis-majority-loss",
+    "redis-primary-hang",
     "redis-primary-loss",
     "redis-replica-loss",
     "zookeeper-leader-loss",
@@ -31,12 +34,14 @@ const EXPERIMENTS: [&str; 20] = [
 ];
 
 /// These are judged by what only a real stack has: alerts, proxies, answers with less, doors.
-const BEYOND: [&str; 6] = [
+const BEYOND: [&str; 8] = [
+    "backend-rollout",
     "closed-doors",
     "edge-load-step",
     "inference-away",
     "inference-one-503",
     "inference-overflow",
+    "origin-loss",
     "redis-away",
 ];
 

@@ -10,8 +10,9 @@ use mettle::model::{ExperimentReport, Fact, Observation, Phase, Report, RunId, R
 use mettle::{check, report};
 use serde_json::json;
 
+use super::experiments::EXPERIMENTS;
 use super::fake::{Behaviour, LoadLife, Stage, experiment_file, finding, small};
-use super::{EXPERIMENTS, kill_backend, kill_node, pause_redis};
+use super::{kill_backend, kill_node, pause_redis};
 
 /// The directory of a run with one experiment, as `mettle run` leaves it.
 struct Stored {
