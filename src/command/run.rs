@@ -51,12 +51,9 @@ async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandR
     let out = fresh_directory(&args.out)?;
     let seed = args.seed.map_or_else(|| Seed(u64::from(rand::random::<u32>())), Seed);
     let run = RunId(format!("r{:x}", chrono::Utc::now().timestamp()));
+    let (label, count) = (&session.label, loaded.len());
     let often = if args.repeat > 1 { format!(", each {} times", args.repeat) } else { String::new() };
-    eprintln!(
-        "mettle: run {run}, seed {seed}, cluster {}, {} experiments{often}",
-        session.label,
-        loaded.len()
-    );
+    eprintln!("mettle: run {run}, seed {seed}, cluster {label}, {count} experiments{often}");
     let stop = Stop::default();
     stop.on_signals().map_err(|error| Failure::new(Exit::Internal, error))?;
     let started_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);

@@ -7,7 +7,7 @@ use mettle::model::{RunOutcome, Store};
 use super::assert_restored;
 use super::fake::{Behaviour, Stage, experiment_file};
 
-pub const EXPERIMENTS: [&str; 23] = [
+pub const EXPERIMENTS: [&str; 22] = [
     "backend-pod-kill",
     "celery-worker-kill",
     "celery-worker-loss",
@@ -20,7 +20,6 @@ pub const EXPERIMENTS: [&str; 23] = [
     "pgbouncer-loss",
     "postgres-primary-hang",
     "postgres-primary-loss",
-    "postgres-primary-loss-behind",
     "postgres-primary-partition",
     "postgres-primary-power-loss",
     "postgres-replica-loss",
@@ -33,8 +32,8 @@ pub const EXPERIMENTS: [&str; 23] = [
     "zookeeper-quorum-loss",
 ];
 
-/// These are judged by what only a real stack has: alerts, proxies, answers with less, doors.
-const BEYOND: [&str; 8] = [
+/// These are judged by what only a real stack has: alerts, proxies, answers with less, doors, peers that are cut off one by one.
+const BEYOND: [&str; 9] = [
     "backend-rollout",
     "closed-doors",
     "edge-load-step",
@@ -42,6 +41,7 @@ const BEYOND: [&str; 8] = [
     "inference-one-503",
     "inference-overflow",
     "origin-loss",
+    "postgres-primary-loss-behind",
     "redis-away",
 ];
 
