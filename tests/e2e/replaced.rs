@@ -113,7 +113,7 @@ fn target(cluster: &Cluster, journal: &str) -> (String, String) {
     let pods = pods(cluster);
     let pod = pods.iter().find(|pod| {
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        let on_it = pod["spec"]["nodeName"] == object["name"] && name.starts_with("redis-");
+        let on_it = pod["spec"]["nodeName"] == object["name"] && name.starts_with("ai-platform-redis-");
         let meant = if on_node { on_it } else { name.starts_with(&owned) };
         meant && pod["metadata"]["deletionTimestamp"].is_null() && is_ready(pod)
     });
