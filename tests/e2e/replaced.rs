@@ -13,7 +13,7 @@ use crate::harness::{Cluster, until};
 const SCENARIO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/platform-api.yaml");
 
 /// Held for longer than the test needs to come in between. What is seen through traffic has some.
-const FAULTS: [(&str, &str); 12] = [
+const FAULTS: [(&str, &str); 11] = [
     ("net-delay", "target: { component: pgbouncer }, with: { port: 6432, delayMs: 200 }"),
     (
         "net-partition",
@@ -29,7 +29,6 @@ const FAULTS: [(&str, &str); 12] = [
     ("image-broken", "target: { component: backend }"),
     // Not one that an autoscaler puts up again.
     ("scale-down", "target: { component: pgbouncer }, with: { replicas: 1 }"),
-    ("node-cordon", "target: { node: n2 }"),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,13 +108,11 @@ fn target(cluster: &Cluster, journal: &str) -> (String, String) {
         return found;
     }
     let object = &change["object"];
-    let (on_node, owned) = (object["kind"] == "Node", format!("{}-", object["name"].as_str().unwrap_or("?")));
+    let owned = format!("{}-", object["name"].as_str().unwrap_or("?"));
     let pods = pods(cluster);
     let pod = pods.iter().find(|pod| {
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        let on_it = pod["spec"]["nodeName"] == object["name"] && name.starts_with("ai-platform-redis-");
-        let meant = if on_node { on_it } else { name.starts_with(&owned) };
-        meant && pod["metadata"]["deletionTimestamp"].is_null() && is_ready(pod)
+        name.starts_with(&owned) && pod["metadata"]["deletionTimestamp"].is_null() && is_ready(pod)
     });
     let pod = pod.unwrap_or_else(|| panic!("no pod of {object} is ready"));
     let word = |value: &Value| value.as_str().expect("a word").to_owned();
