@@ -4,20 +4,20 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-struct Target(Child, String, #[expect(dead_code, reason = "keeps the directory")] tempfile::TempDir);
+mod common;
+
+use common::LONG;
+
+struct Target(common::Target, String);
 
 impl Target {
     /// A process with a name of its own, so that no other on the machine is hit.
     fn start(name: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join(name);
-        // A link, not a copy: a file just written may still be open in a child that another test is forking.
-        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
-        Self(Command::new(&program).arg("60").spawn().unwrap(), name.to_owned(), directory)
+        Self(common::Target::start(name), name.to_owned())
     }
 
     fn state(&self) -> char {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.pid())).unwrap();
         stat.rsplit(')').next().unwrap().trim().chars().next().unwrap()
     }
 
@@ -30,13 +30,6 @@ impl Target {
     }
 }
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn agent(target: &Target, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_mettle-agent"))
         .args(["pause", "--process", &target.1])
@@ -46,8 +39,6 @@ fn agent(target: &Target, arguments: &[&str]) -> Child {
         .spawn()
         .unwrap()
 }
-
-const LONG: Duration = Duration::from_secs(10);
 
 /// Everything that the agent says until it ends.
 fn said(child: Child) -> Vec<String> {

@@ -25,12 +25,21 @@ impl Target {
         // A link, not a copy: a file just written may still be open in a child that another test is forking.
         std::os::unix::fs::symlink(program, &link).unwrap();
         let child = Command::new(&link).args(arguments).stdin(Stdio::null()).spawn().unwrap();
-        // Named once the program was taken up; the library says so when spawn returns.
+        await_name(child.id(), name);
         Self(child, directory)
     }
 
     pub fn pid(&self) -> u32 {
         self.0.id()
+    }
+}
+
+/// A parent goes on a moment before the kernel has written its child's new name, of which it keeps 15 bytes.
+fn await_name(pid: u32, name: &str) {
+    let (comm, end) = (format!("/proc/{pid}/comm"), Instant::now() + LONG);
+    while std::fs::read_to_string(&comm).unwrap().trim() != &name[..name.len().min(15)] {
+        assert!(Instant::now() < end, "process {pid} is not named {name}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
