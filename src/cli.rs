@@ -262,6 +262,9 @@ pub struct VerifyArgs {
     /// with `up --components`
     #[arg(long, conflicts_with_all = ["deep", "out"])]
     pub part: bool,
+    /// The overlay that `up` applied: a name under stack/overlays, or a directory; the provider's own when absent
+    #[arg(long)]
+    pub overlay: Option<String>,
     /// Directory for report.json, which `mettle claims` reads
     #[arg(long)]
     pub out: Option<PathBuf>,

@@ -29,30 +29,26 @@ pub async fn read_facts(client: &Client, reading: &Reading) -> Result<Facts, Clu
         Reading::Deployments { namespace, name, labels } => {
             let api = Api::<Deployment>::namespaced(client.clone(), namespace);
             let all = listed(api.list(&by(labels, name)).await, "deployments", namespace)?;
-            let fact = |one: &Deployment| {
-                let (spec, status) = (one.spec.as_ref(), one.status.clone().unwrap_or_default());
-                WorkloadFact {
-                    name: one.name_any(),
-                    wanted: spec.and_then(|spec| spec.replicas).unwrap_or(1),
-                    ready: status.ready_replicas.unwrap_or(0),
-                    available: status.available_replicas.unwrap_or(0),
-                }
-            };
-            facts.workloads = all.iter().map(fact).collect();
+            let facts_of = all.iter().map(|one| {
+                let (spec, status) = (one.spec.as_ref(), one.status.as_ref());
+                let wanted = spec.and_then(|spec| spec.replicas);
+                let ready = status.and_then(|status| status.ready_replicas);
+                let available = status.and_then(|status| status.available_replicas);
+                workload(one.name_any(), [wanted, ready, available])
+            });
+            facts.workloads = facts_of.collect();
         }
         Reading::StatefulSets { namespace, name, labels } => {
             let api = Api::<StatefulSet>::namespaced(client.clone(), namespace);
             let all = listed(api.list(&by(labels, name)).await, "stateful sets", namespace)?;
-            let fact = |one: &StatefulSet| {
-                let (spec, status) = (one.spec.as_ref(), one.status.clone().unwrap_or_default());
-                WorkloadFact {
-                    name: one.name_any(),
-                    wanted: spec.and_then(|spec| spec.replicas).unwrap_or(1),
-                    ready: status.ready_replicas.unwrap_or(0),
-                    available: status.available_replicas.unwrap_or(0),
-                }
-            };
-            facts.workloads = all.iter().map(fact).collect();
+            let facts_of = all.iter().map(|one| {
+                let (spec, status) = (one.spec.as_ref(), one.status.as_ref());
+                let wanted = spec.and_then(|spec| spec.replicas);
+                let ready = status.and_then(|status| status.ready_replicas);
+                let available = status.and_then(|status| status.available_replicas);
+                workload(one.name_any(), [wanted, ready, available])
+            });
+            facts.workloads = facts_of.collect();
         }
         Reading::Services { namespace, name, labels } => {
             let api = Api::<Service>::namespaced(client.clone(), namespace);
@@ -66,6 +62,16 @@ pub async fn read_facts(client: &Client, reading: &Reading) -> Result<Facts, Clu
         }
     }
     Ok(facts)
+}
+
+/// As the API leaves them out: one is wanted unless another number is, none is ready unless some are.
+fn workload(name: String, [wanted, ready, available]: [Option<i32>; 3]) -> WorkloadFact {
+    WorkloadFact {
+        name,
+        wanted: wanted.unwrap_or(1),
+        ready: ready.unwrap_or(0),
+        available: available.unwrap_or(0),
+    }
 }
 
 fn listed<T: Clone>(

@@ -31,5 +31,5 @@ pub use job::{forget_jobs, run_job};
 pub use power::{Answer, Power};
 pub use read::{NAME_LABEL, deployment_info, node_info, pod_info, set_info, snapshot};
 pub use restore::{StoreMembers, store_members};
-pub use tunnel::{Dialer, PodAddress, Stream, http_get};
+pub use tunnel::{Dialer, PodAddress, Stream, http_get, http_get_json};
 pub use wait::poll_until;

@@ -9,9 +9,9 @@ use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Style, Width};
 
-use crate::cli::{Global, ProviderKind, VerifyArgs};
+use crate::cli::{Global, VerifyArgs};
 use crate::command::session::Session;
-use crate::command::{CommandResult, Failure, files, session};
+use crate::command::{CommandResult, Failure, files, session, up};
 use crate::exit::Exit;
 use crate::model::{
     Claim, ExperimentReport, Finding, Problem, Report, RunId, RunOutcome, Seed, Verdict, read_yaml,
@@ -19,7 +19,7 @@ use crate::model::{
 use crate::promise::{self, Profile};
 use crate::report;
 use crate::run::World;
-use crate::stack::{self, NAMESPACE};
+use crate::stack::{self, NAMESPACE, StackError};
 use crate::verify::{self, Row, Section, Seen, Site};
 
 const CLAIMS: &str = "stack/claims.yaml";
@@ -29,7 +29,7 @@ const TICK: Duration = Duration::from_millis(200);
 pub async fn execute(global: &Global, args: &VerifyArgs) -> CommandResult {
     let session = session::open(global).await?;
     let started_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-    let rows = look(&session, args).await?;
+    let rows = look(global, &session, args).await?;
     let absent = stack::not_run_here(&session.client).await.map_err(set_up)?;
     if global.json {
         println!("{}", serde_json::to_string_pretty(&rows).map_err(anyhow::Error::from)?);
@@ -55,7 +55,7 @@ fn set_up(error: impl Into<anyhow::Error>) -> Failure {
     Failure::new(Exit::SetUp, error)
 }
 
-async fn look(session: &Session, args: &VerifyArgs) -> Result<Vec<Row>, Failure> {
+async fn look(global: &Global, session: &Session, args: &VerifyArgs) -> Result<Vec<Row>, Failure> {
     let workloads = stack::rows(&session.client).await.map_err(set_up)?;
     if workloads.is_empty() {
         let error = anyhow::anyhow!("no workload stands in namespace {NAMESPACE}");
@@ -87,24 +87,24 @@ async fn look(session: &Session, args: &VerifyArgs) -> Result<Vec<Row>, Failure>
         rows.extend(verify::use_it(&site, &seen).await);
     }
     if !args.part {
-        rows.extend(promises(session).await?);
+        rows.extend(promises(session, &up::overlay(global, args.overlay.as_deref())).await?);
     }
     bar.finish_and_clear();
     rows.sort_by_key(|row| row.section);
     Ok(rows)
 }
 
-/// What the manifests state: those of this provider's overlay, and the guide's own numbers.
-async fn promises(session: &Session) -> Result<Vec<Row>, Failure> {
-    let own = if session.handle.kind == ProviderKind::Local { "local" } else { "kind" };
+/// What the manifests state: those of the overlay that was applied, and the guide's own numbers.
+async fn promises(session: &Session, applied: &Path) -> Result<Vec<Row>, Failure> {
+    let name = applied.file_name().unwrap_or(applied.as_os_str()).to_string_lossy().into_owned();
     let kubectl = session.kubectl().await;
     let claims = claims()?;
-    let own_path = files::home().join("stack/overlays").join(own);
-    let drift = stack::drift(&session.client, &kubectl, &own_path).await.map_err(set_up)?;
-    let mut rows = vec![as_stated(own, &drift)];
-    for (overlay, profile) in [(own, Profile::Every), ("full", Profile::Full)] {
-        let path = files::home().join("stack/overlays").join(overlay);
-        let objects = stack::kustomize(&kubectl, &path).await.map_err(set_up)?;
+    let full = files::home().join("stack/overlays/full");
+    let mut rows = vec![as_stated(&name, stack::drift(&session.client, &kubectl, applied).await)];
+    for (overlay, path, profile) in
+        [(name.as_str(), applied, Profile::Every), ("full", full.as_path(), Profile::Full)]
+    {
+        let objects = stack::kustomize(&kubectl, path).await.map_err(set_up)?;
         for mut judged in promise::judge(&objects, profile) {
             judged.finding.check = format!("overlay {overlay}: {}", judged.finding.check);
             // Where more must be shown than what is stated, what is stated is one part.
@@ -116,17 +116,25 @@ async fn promises(session: &Session) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// What the manifests state is worth what stands: so they are compared.
-fn as_stated(overlay: &str, drift: &stack::Drift) -> Row {
+/// What the manifests state is worth what stands: so they are compared. What cannot be compared is not known to hold.
+fn as_stated(overlay: &str, drift: Result<stack::Drift, StackError>) -> Row {
     let check = format!("the stack stands as overlay {overlay} states");
-    let finding = match drift.lines.first() {
-        _ if drift.objects == 0 => Finding::new(check, Verdict::Inconclusive, "there is nothing to compare"),
-        None => Finding::new(check, Verdict::Pass, format!("{} objects", drift.objects)),
-        Some(first) => {
-            let more = drift.lines.len() - 1;
-            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-            Finding::new(check, Verdict::Fail, format!("{first}{more}")).with_evidence(drift.lines.clone())
-        }
+    let drift = drift
+        .unwrap_or_else(|error| stack::Drift { unread: vec![error.to_string()], ..stack::Drift::default() });
+    let first = |lines: &[String]| match lines {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first, more @ ..] => format!("{first} (and {} more)", more.len()),
+    };
+    let lines = [drift.lines.as_slice(), &drift.unread].concat();
+    let finding = if !drift.lines.is_empty() {
+        Finding::new(check, Verdict::Fail, first(&drift.lines)).with_evidence(lines)
+    } else if !drift.unread.is_empty() {
+        Finding::new(check, Verdict::Inconclusive, first(&drift.unread)).with_evidence(lines)
+    } else if drift.objects == 0 {
+        Finding::new(check, Verdict::Inconclusive, "there is nothing to compare")
+    } else {
+        Finding::new(check, Verdict::Pass, format!("{} objects", drift.objects))
     };
     Row::new(Section::Pods, &["D4"], finding)
 }
@@ -213,5 +221,25 @@ mod tests {
         assert_eq!(experiment("R1", &rows).verdict, Verdict::Inconclusive);
         assert_eq!(experiment("D4", &rows).verdict, Verdict::Pass);
         assert_eq!(experiment("D4", &rows).findings.len(), 2);
+    }
+
+    #[test]
+    fn what_stands_is_as_stated_only_when_all_of_it_was_compared() {
+        let drift = |objects, lines: &[&str], unread: &[&str]| {
+            let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+            Ok(stack::Drift { objects, lines: owned(lines), unread: owned(unread) })
+        };
+        let refused = Err(StackError::from(crate::cluster::ClusterError::state("list", "forbidden")));
+        for (drift, verdict, said) in [
+            (drift(3, &[], &[]), Verdict::Pass, "3 objects"),
+            (drift(3, &["a is not there"], &[]), Verdict::Fail, "a is not there"),
+            (drift(3, &["a", "b"], &["c"]), Verdict::Fail, "a (and 1 more)"),
+            (drift(3, &[], &["a", "b"]), Verdict::Inconclusive, "a (and 1 more)"),
+            (drift(0, &[], &[]), Verdict::Inconclusive, "there is nothing to compare"),
+            (refused, Verdict::Inconclusive, "list: forbidden"),
+        ] {
+            let row = as_stated("local", drift);
+            assert_eq!((row.finding.verdict, row.finding.reason.as_str()), (verdict, said));
+        }
     }
 }

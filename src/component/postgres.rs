@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use super::kept::{Ask, Kept, ask};
 use super::{Member, Members};
-use crate::cluster::{ClusterError, Dialer, PodAddress, Stream, http_get};
+use crate::cluster::{ClusterError, Dialer, PodAddress, Stream, http_get_json};
 use crate::model::{Component, Role};
 
 const PATRONI_PORT: u16 = 8008;
@@ -127,9 +127,7 @@ impl Ask for Recovery {
 
 async fn status(dialer: &Dialer, pod: &PodAddress, deadline: Duration) -> Result<Status, ClusterError> {
     // Patroni answers 503 on this path when its server is not running: the body is what counts.
-    let (_, body) = http_get(dialer, pod, PATRONI_PORT, "/patroni", deadline).await?;
-    serde_json::from_slice(&body)
-        .map_err(|error| ClusterError::state(format!("read the status of {}", pod.name), error.to_string()))
+    Ok(http_get_json(dialer, pod, PATRONI_PORT, "/patroni", deadline).await?.1)
 }
 
 fn is_leader(status: &Status) -> bool {

@@ -27,6 +27,8 @@ const NOT_COMPARED: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 pub struct Drift {
     pub objects: usize,
     pub lines: Vec<String>,
+    /// Why some could not be compared: an account that may not ask, a webhook that bears no dry run.
+    pub unread: Vec<String>,
 }
 
 /// # Errors
@@ -50,8 +52,14 @@ pub async fn drift(client: &Client, kubectl: &Path, overlay: &Path) -> Result<Dr
     let kinds = Kinds::of(client, &objects).await?;
     let looks = stream::iter(objects.iter().map(|object| look(client, &kinds, object)));
     let found: Vec<Result<Option<String>, ClusterError>> = looks.buffered(AT_ONCE).collect().await;
-    let lines = found.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-    Ok(Drift { objects: objects.len(), lines })
+    let mut drift = Drift { objects: objects.len(), ..Drift::default() };
+    for look in found {
+        match look {
+            Ok(line) => drift.lines.extend(line),
+            Err(error) => drift.unread.push(error.to_string()),
+        }
+    }
+    Ok(drift)
 }
 
 async fn look(
