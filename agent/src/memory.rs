@@ -1,19 +1,27 @@
 //! Takes memory and keeps it, in a process of its own: when the kernel takes that process away, the agent is left to
 //! put back what it changed.
+//!
+//! What shall kill a victim is taken as a file in memory that nobody maps: the cgroup is charged for it, and no process'
+//! score for the OOM killer grows with it. Taken as a process' own memory, what fills the cgroup dies first.
 
 use std::fmt::Write as _;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::process::{self, Process};
 use crate::say::Evidence;
 use crate::work::Work;
 
 const STEP_MIB: u64 = 16;
+/// Less than what any victim gives free: what is left of a step when it is gone must not cost a second one.
+const STEP_FILE_MIB: u64 = 1;
 const MOST_MIB: u64 = 8 * 1024;
 /// Between two steps: what watches memory sees it grow.
 const STEP_EVERY_MS: u16 = 10;
@@ -85,7 +93,10 @@ impl Memory {
         self.victims.iter().map(|victim| &victim.process).filter(|process| process.gone())
     }
 
-    fn resident_mib(&self) -> u64 {
+    fn taken_mib(&self) -> u64 {
+        if self.options.fill_cgroup {
+            return self.hog.as_ref().map_or(0, |hog| file_bytes(hog.id()) >> 20);
+        }
         let resident = self.hog.as_ref().and_then(|hog| process::status_field(hog.id(), "VmRSS"));
         let kib = resident.and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok());
         kib.unwrap_or(0) / 1024
@@ -118,6 +129,7 @@ impl Work for Memory {
             std::env::current_exe().map_err(|error| format!("failed to find our own program: {error}"))?;
         let hog = Command::new(own)
             .args(["hog", "--mib", &mib.to_string()])
+            .args(self.options.fill_cgroup.then_some("--file"))
             .args(if self.options.fill_cgroup { self.watched() } else { Vec::new() })
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -143,8 +155,8 @@ impl Work for Memory {
     }
 
     fn report(&mut self) -> Evidence {
-        let resident = self.resident_mib();
-        let mut text = format!("{resident} MiB resident");
+        let taken = self.taken_mib();
+        let mut text = format!("{taken} MiB {}", if self.options.fill_cgroup { "taken" } else { "resident" });
         if let Some(mib) = self.options.mib {
             let _ = write!(text, " of {mib}");
         }
@@ -157,7 +169,7 @@ impl Work for Memory {
             });
             let _ = write!(text, "; {} victims live with oom_score_adj {RAISED}", living.count());
         }
-        let touched = resident >= STEP_MIB.min(self.options.mib.unwrap_or(STEP_MIB));
+        let touched = taken >= STEP_MIB.min(self.options.mib.unwrap_or(STEP_MIB));
         if touched || self.victims_gone().next().is_some() {
             Evidence::effect(text)
         } else if self.hog_lost {
@@ -178,7 +190,7 @@ impl Work for Memory {
     }
 
     fn undo(&mut self) -> Result<String, String> {
-        let resident = self.resident_mib();
+        let taken = self.taken_mib();
         if let Some(mut hog) = self.hog.take() {
             let _ = hog.kill();
             hog.wait().map_err(|error| format!("failed to end the process that took memory: {error}"))?;
@@ -204,18 +216,28 @@ impl Work for Memory {
         } else {
             format!(", oom_score_adj of {back} of {} victims put back", self.victims.len())
         };
-        Ok(format!("{resident} MiB given back{put_back}"))
+        Ok(format!("{taken} MiB given back{put_back}"))
     }
 }
 
+/// Of the file in memory that a process holds.
+fn file_bytes(pid: u32) -> u64 {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
+    let ours = entries.flatten().map(|entry| entry.path()).find(|path| {
+        fs::read_link(path).is_ok_and(|link| link.to_string_lossy().starts_with(&format!("/memfd:{FILE}")))
+    });
+    // In units of 512 bytes, as everywhere.
+    ours.and_then(|path| fs::metadata(path).ok()).map_or(0, |file| file.blocks() * 512)
+}
+
 fn read_adjustment(pid: i32) -> Result<String, String> {
-    let read = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
+    let read = fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
     read.map(|value| value.trim().to_owned())
         .map_err(|error| format!("failed to read oom_score_adj of {pid}: {error}"))
 }
 
 fn write_adjustment(pid: i32, value: &str) -> Result<(), String> {
-    std::fs::write(format!("/proc/{pid}/oom_score_adj"), value)
+    fs::write(format!("/proc/{pid}/oom_score_adj"), value)
         .map_err(|error| format!("failed to set oom_score_adj of {pid} to {value}: {error}"))
 }
 
@@ -223,6 +245,9 @@ fn write_adjustment(pid: i32, value: &str) -> Result<(), String> {
 pub struct Take {
     #[arg(long)]
     mib: u64,
+    /// In a file that nobody maps: charged to the cgroup, and in no process' score
+    #[arg(long)]
+    file: bool,
     /// PID:STARTED; when one of them is gone it is enough
     #[arg(long, value_parser = pinned)]
     watch: Vec<Process>,
@@ -234,10 +259,49 @@ fn pinned(text: &str) -> Result<Process, String> {
     Ok(Process { pid, started: started.parse().map_err(|error| format!("{started}: {error}"))?, state: 'S' })
 }
 
+const FILE: &str = "mettle";
+
+/// What was taken, as long as it lives.
+enum Held {
+    Pages(Vec<Vec<u8>>),
+    File(File),
+}
+
+impl Held {
+    fn new(file: bool) -> nix::Result<Self> {
+        if !file {
+            return Ok(Self::Pages(Vec::new()));
+        }
+        Ok(Self::File(memfd_create(FILE, MFdFlags::MFD_CLOEXEC)?.into()))
+    }
+
+    fn step_mib(&self) -> u64 {
+        if matches!(self, Self::File(_)) { STEP_FILE_MIB } else { STEP_MIB }
+    }
+
+    /// Whether there was as much.
+    fn take(&mut self, mib: u64) -> bool {
+        let bytes = usize::try_from(mib << 20).unwrap_or(0);
+        let mut block = Vec::new();
+        if block.try_reserve_exact(bytes).is_err() {
+            return false;
+        }
+        // Written, not only asked for: a page is there when it was touched, and zeros may be one shared page.
+        block.resize(bytes, 0x6d);
+        match self {
+            Self::Pages(held) => {
+                held.push(std::hint::black_box(block));
+                true
+            }
+            Self::File(file) => file.write_all(&block).is_ok(),
+        }
+    }
+}
+
 /// The process that takes: until it has `mib`, and keeps it until its standard input ends (with its parent).
 pub fn hog(take: &Take) -> ExitCode {
     let mib = take.mib;
-    let mut held: Vec<Vec<u8>> = Vec::new();
+    let Ok(mut held) = Held::new(take.file) else { return ExitCode::FAILURE };
     let mut taken = 0;
     let mut taking = true;
     let born = Instant::now();
@@ -245,16 +309,8 @@ pub fn hog(take: &Take) -> ExitCode {
     while born.elapsed() < Duration::from_hours(24) {
         taking &= !take.watch.iter().any(Process::gone);
         if taking && taken < mib {
-            let step = STEP_MIB.min(mib - taken);
-            let bytes = usize::try_from(step << 20).unwrap_or(0);
-            let mut block = Vec::new();
-            if block.try_reserve_exact(bytes).is_err() {
-                taking = false;
-                continue;
-            }
-            // Written, not only asked for: a page is there when it was touched, and zeros may be one shared page.
-            block.resize(bytes, 0x6d);
-            held.push(std::hint::black_box(block));
+            let step = held.step_mib().min(mib - taken);
+            taking = held.take(step);
             taken += step;
         }
         match input(if taking && taken < mib { STEP_EVERY_MS } else { 1000 }) {

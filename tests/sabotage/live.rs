@@ -169,9 +169,15 @@ impl Bench<'_> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(seen.file.as_deref().unwrap_or(Path::new("")));
         let (path, directory) = (path.display().to_string(), out.display().to_string());
         let output = match seen.by {
-            By::Drill => {
-                self.cluster.try_mettle(&["drill", &path, "--yes", "--seed", SEED, "--out", &directory])
-            }
+            By::Drill => self.cluster.try_mettle(&[
+                "drill",
+                &path,
+                "--destroy-data",
+                "--seed",
+                SEED,
+                "--out",
+                &directory,
+            ]),
             _ => self.cluster.try_mettle(&["run", &path, "--seed", SEED, "--out", &directory]),
         };
         let report = std::fs::read_to_string(out.join("report.json"));
