@@ -1,6 +1,5 @@
 //! `mettle drill`: data destroyed on purpose and restored from the backup, with a verdict.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,13 +8,13 @@ use kube::core::DynamicObject;
 use crate::cli::{DrillArgs, Global};
 use crate::cluster::forget_jobs;
 use crate::command::files::{self, NamedBy, usage};
-use crate::command::run::{append_timeline, fresh_directory, refuse_out, refuse_residue, write_reports};
+use crate::command::record::{Place, Telling, fresh_directory, refuse_out, refuse_residue};
 use crate::command::session::{self, Session};
-use crate::command::{CommandResult, Failure, live, report as report_command};
+use crate::command::{CommandResult, Failure};
 use crate::exit::Exit;
-use crate::model::{Drill, ExperimentReport, RunId, Scenario, Seed, Verdict};
-use crate::report::{self, Series};
-use crate::run::{Drilling, LiveLoad, LiveWorld, Recorder, RunClock, Settings, Stop, run_drill};
+use crate::model::{Drill, ExperimentReport, Report, RunId, Scenario, Seed};
+use crate::report::Series;
+use crate::run::{Drilling, LiveLoad, LiveWorld, Stop, run_drill};
 use crate::stack;
 
 const RESTORES: &str = "stack/restore";
@@ -39,7 +38,7 @@ pub async fn execute(global: &Global, args: &DrillArgs) -> CommandResult {
     let session = session::open(global).await?;
     session.refuse_unreverted()?;
     let world = Arc::new(session.world().await?);
-    refuse_residue(&world).await?;
+    refuse_residue(&*world).await?;
     refuse_part(&session).await?;
     let out = fresh_directory(&args.out)?;
     let seed = args.seed.map_or_else(|| Seed(u64::from(rand::random::<u32>())), Seed);
@@ -59,13 +58,7 @@ pub async fn execute(global: &Global, args: &DrillArgs) -> CommandResult {
     let drills = Drills { session: &session, world: &world, run: &run, seed, stop: &stop, out: &out };
     let report = drills.all(&loaded).await?;
     withdraw(&session, &offered, &report).await;
-    if global.json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(anyhow::Error::from)?);
-    } else {
-        print!("{}", report_command::text(&report));
-    }
-    eprintln!("mettle: report in {}", out.display());
-    Ok(report_command::exit_of(&report))
+    Telling::end(global, &report, &out)
 }
 
 fn load(args: &DrillArgs) -> Result<Vec<Loaded>, Failure> {
@@ -107,7 +100,7 @@ async fn refuse_part(session: &Session) -> Result<(), Failure> {
 }
 
 /// With something still destroyed the jobs stay: `mettle revert` needs them.
-async fn withdraw(session: &Session, offered: &[DynamicObject], report: &crate::model::Report) {
+async fn withdraw(session: &Session, offered: &[DynamicObject], report: &Report) {
     if report.experiments.iter().any(|drill| !drill.residue.is_empty()) {
         eprintln!("mettle: the data are not back: `mettle revert` runs the restore again");
         return;
@@ -132,54 +125,35 @@ struct Drills<'a> {
 
 impl Drills<'_> {
     /// One after another, until one leaves something behind.
-    async fn all(&self, loaded: &[Loaded]) -> Result<crate::model::Report, Failure> {
-        let started_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    async fn all(&self, loaded: &[Loaded]) -> Result<Report, Failure> {
         let absent = stack::not_run_here(&self.session.client).await;
-        let absent = absent.map_err(|error| Failure::new(Exit::SetUp, error))?;
-        let summary = |drills: Vec<ExperimentReport>| {
-            let ran = drills.len();
-            let label = self.session.label.clone();
-            let mut report = report::run(self.run.clone(), self.seed, label, started_at.clone(), drills);
-            report.not_run_here.clone_from(&absent);
-            if ran < loaded.len() {
-                // One that was not run proves nothing.
-                report.verdict = report.verdict.max(Verdict::Inconclusive);
-            }
-            report
+        let telling = Telling {
+            run: self.run.clone(),
+            seed: self.seed,
+            cluster: &self.session.label,
+            started_at: Telling::now(),
+            absent: absent.map_err(|error| Failure::new(Exit::SetUp, error))?,
+            wanted: loaded.len(),
+            out: self.out,
         };
         let load = LiveLoad::new(self.session.client.clone());
-        let mut drills = Vec::with_capacity(loaded.len());
+        let (mut drills, series) = (Vec::new(), Series::new());
+        let mut report = telling.write(&drills, &series)?;
         for (index, one) in loaded.iter().enumerate() {
             drills.push(self.one(index, one, &load).await?);
-            // After each drill: what is known is on disk, whatever happens next.
-            write_reports(&summary(drills.clone()), &Series::new(), self.out)?;
+            report = telling.write(&drills, &series)?;
             if self.stop.is_requested() || drills.iter().any(|drill| !drill.residue.is_empty()) {
                 break;
             }
         }
-        Ok(summary(drills))
+        Ok(report)
     }
 
     async fn one(&self, index: usize, one: &Loaded, load: &LiveLoad) -> Result<ExperimentReport, Failure> {
         let name = &one.drill.drill;
-        let directory = self.out.join(name);
-        let failed = |error: std::io::Error| {
-            let error =
-                anyhow::Error::new(error).context(format!("failed to write into {}", directory.display()));
-            Failure::new(Exit::SetUp, error)
-        };
-        fs::create_dir_all(&directory).map_err(failed)?;
-        let recorder =
-            Recorder::to_file(RunClock::start(), &directory.join("timeline.jsonl")).map_err(failed)?;
         let run = RunId(format!("{}e{index}", self.run));
         let journal = self.session.journals.join(format!("{run}-{name}.jsonl"));
-        let settings = Settings {
-            out: directory.clone(),
-            journal: journal.clone(),
-            cluster: self.session.label.clone(),
-            hook: None,
-        };
-        let view = live::follow(name, recorder.subscribe());
+        let place = Place::open(self.out, name, Some(journal), &self.session.label)?;
         let report = run_drill(Drilling {
             world: self.world,
             load,
@@ -187,22 +161,12 @@ impl Drills<'_> {
             scenario: &one.scenario,
             run: &run,
             seed: self.seed,
-            settings: &settings,
+            settings: &place.settings,
             stop: self.stop,
-            recorder: &recorder,
+            recorder: &place.recorder,
         })
         .await;
-        view.abort();
-        if let Some(problem) = recorder.finish() {
-            eprintln!("mettle: {problem}");
-        }
-        append_timeline(&self.out.join("timeline.jsonl"), name, &recorder.events()).map_err(failed)?;
-        if report.residue.is_empty() && journal.exists() {
-            // Nothing is open in it: it goes to the run's other files.
-            fs::copy(&journal, directory.join("journal.jsonl"))
-                .and_then(|_| fs::remove_file(&journal))
-                .map_err(failed)?;
-        }
+        place.close(&report)?;
         Ok(report)
     }
 }

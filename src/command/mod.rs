@@ -14,6 +14,7 @@ pub mod live;
 pub mod node;
 pub mod plan;
 pub mod rbac;
+mod record;
 pub mod rehearse;
 pub mod report;
 pub mod revert;

@@ -10,7 +10,7 @@ use tabled::settings::{Modify, Style, Width, object::Columns};
 
 use crate::cli::{Global, RehearseArgs};
 use crate::command::files::{NamedBy, usage};
-use crate::command::run::refuse_residue;
+use crate::command::record::refuse_residue;
 use crate::command::session::{self, Session};
 use crate::command::{CommandResult, Failure, translate};
 use crate::exit::Exit;
@@ -29,7 +29,7 @@ pub async fn execute(global: &Global, args: &RehearseArgs) -> CommandResult {
     session.refuse_unreverted()?;
     session.require_rights(wanted.iter().map(|index| rehearsal.faults[*index].kind).collect()).await?;
     let world = Arc::new(session.world().await?);
-    refuse_residue(&world).await?;
+    refuse_residue(&*world).await?;
     let seed = args.seed.map_or_else(|| Seed(u64::from(rand::random::<u32>())), Seed);
     let run = RunId(format!("t{:x}", chrono::Utc::now().timestamp()));
     let stop = Stop::default();

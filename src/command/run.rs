@@ -1,18 +1,17 @@
 //! `mettle run`: experiments in order, a verdict, a report.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::cli::{DownArgs, Global, RunArgs, UpArgs};
 use crate::command::files::{self, Loaded};
+use crate::command::record::{Place, Telling, fresh_directory, refuse_out, refuse_residue};
 use crate::command::session::{self, Session};
-use crate::command::{CommandResult, Failure, down, live, report as report_command, script, up};
+use crate::command::{CommandResult, Failure, down, script, up};
 use crate::exit::Exit;
-use crate::model::{Event, ExperimentReport, Fact, Finding, Report, RunId, Seed, Verdict};
+use crate::model::{ExperimentReport, Fact, Finding, RunId, Seed, Verdict};
 use crate::report::Series;
-use crate::run::{Context, LiveLoad, LiveWorld, Recorder, RunClock, Settings, Stop, World, run_experiment};
+use crate::run::{Context, LiveLoad, LiveWorld, Stop, run_experiment};
 use crate::{check, report, stack};
 
 pub async fn execute(global: &Global, args: &RunArgs) -> CommandResult {
@@ -47,7 +46,7 @@ async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandR
     let faults = loaded.iter().flat_map(|one| &one.experiment.faults);
     session.require_rights(faults.map(|fault| fault.kind).collect()).await?;
     let world = Arc::new(session.world().await?);
-    refuse_residue(&world).await?;
+    refuse_residue(&*world).await?;
     let out = fresh_directory(&args.out)?;
     let seed = args.seed.map_or_else(|| Seed(u64::from(rand::random::<u32>())), Seed);
     let run = RunId(format!("r{:x}", chrono::Utc::now().timestamp()));
@@ -56,24 +55,19 @@ async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandR
     eprintln!("mettle: run {run}, seed {seed}, cluster {label}, {count} experiments{often}");
     let stop = Stop::default();
     stop.on_signals().map_err(|error| Failure::new(Exit::Internal, error))?;
-    let started_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-    let mut experiments = Vec::with_capacity(loaded.len());
     let absent = stack::not_run_here(&session.client).await;
-    let absent = absent.map_err(|error| Failure::new(Exit::SetUp, error))?;
-    let summary = |experiments: Vec<ExperimentReport>, wanted: usize| {
-        let ran = experiments.len();
-        let mut report =
-            report::run(run.clone(), seed, session.label.clone(), started_at.clone(), experiments);
-        report.not_run_here.clone_from(&absent);
-        if ran < wanted {
-            // One that was not run proves nothing.
-            report.verdict = report.verdict.max(Verdict::Inconclusive);
-        }
-        report
+    let telling = Telling {
+        run: run.clone(),
+        seed,
+        cluster: &session.label,
+        started_at: Telling::now(),
+        absent: absent.map_err(|error| Failure::new(Exit::SetUp, error))?,
+        wanted: loaded.len() * args.repeat as usize,
+        out: &out,
     };
     let load = LiveLoad::new(session.client.clone());
-    let mut series = Series::new();
-    let wanted = loaded.len() * args.repeat as usize;
+    let (mut experiments, mut series) = (Vec::new(), Series::new());
+    let mut report = telling.write(&experiments, &series)?;
     'all: for (index, one) in loaded.iter().enumerate() {
         for repeat in 1..=args.repeat {
             let ran = Ran {
@@ -87,84 +81,19 @@ async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandR
                 stop: &stop,
                 out: &out,
             };
-            let report = if args.control {
+            let experiment = if args.control {
                 ran.with_control(&mut series).await?
             } else {
                 ran.go(false, &mut series).await?
             };
-            experiments.push(report);
-            // After each experiment: what is known is on disk, whatever happens next.
-            write_reports(&summary(experiments.clone(), wanted), &series, &out)?;
+            experiments.push(experiment);
+            report = telling.write(&experiments, &series)?;
             if stop.is_requested() || experiments.iter().any(leaves_something) {
                 break 'all;
             }
         }
     }
-    let report = summary(experiments, wanted);
-    if global.json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(anyhow::Error::from)?);
-    } else {
-        print!("{}", report_command::text(&report));
-    }
-    eprintln!("mettle: report in {}", out.display());
-    Ok(report_command::exit_of(&report))
-}
-
-pub(super) async fn refuse_residue(world: &LiveWorld) -> Result<(), Failure> {
-    let residue = world.residue().await.map_err(|error| Failure::new(Exit::SetUp, error))?;
-    match residue.first() {
-        None => Ok(()),
-        Some(first) => {
-            let error = anyhow::anyhow!("the cluster is not clean: {first}");
-            Err(Failure::new(Exit::RevertIncomplete, error)
-                .hint("`mettle revert` undoes an earlier run; `mettle node start NAME` powers a node on"))
-        }
-    }
-}
-
-/// Refuses a place that cannot become a directory of ours, before anything is touched; makes nothing.
-pub(super) fn refuse_out(out: &Path) -> Result<(), Failure> {
-    let there = out.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    let why = if !there.is_dir() {
-        format!("{} is not a directory", there.display())
-    } else if nix::unistd::access(there, nix::unistd::AccessFlags::W_OK).is_err() {
-        format!("{} is not writable", there.display())
-    } else {
-        return Ok(());
-    };
-    let error = anyhow::anyhow!("the report cannot go to {}: {why}", out.display());
-    Err(Failure::new(Exit::Usage, error).hint("choose another directory with --out"))
-}
-
-/// An earlier report is never overwritten: its directory is moved aside.
-pub(super) fn fresh_directory(out: &Path) -> Result<PathBuf, Failure> {
-    let failed = |error: std::io::Error| {
-        let error = anyhow::Error::new(error).context(format!("failed to prepare {}", out.display()));
-        Failure::new(Exit::SetUp, error).hint("choose another directory with --out, or make room on the disk")
-    };
-    if out.join("report.json").exists() {
-        let stamp = chrono::Utc::now().format("%Y%m%dT%H%M%S%3f");
-        let name = out
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_else(|| "out".to_owned());
-        fs::rename(out, out.with_file_name(format!("{name}.{stamp}"))).map_err(failed)?;
-    }
-    fs::create_dir_all(out).map_err(failed)?;
-    // A full or read-only disk is found now, not after the fault.
-    let probe = out.join(".writable");
-    fs::write(&probe, b"mettle").and_then(|()| fs::remove_file(&probe)).map_err(failed)?;
-    Ok(out.to_owned())
-}
-
-pub(super) fn write_reports(report: &Report, series: &Series, out: &Path) -> Result<(), Failure> {
-    let meaning = report_command::exit_meaning(report);
-    let written = report::write(out, report)
-        .and_then(|_| report::write_junit(out, report))
-        .and_then(|_| report::write_pages(out, report, series, &meaning));
-    written
-        .map(drop)
-        .map_err(|error| Failure::new(Exit::SetUp, error).hint("make room on the disk; the journal is safe"))
+    Telling::end(global, &report, &out)
 }
 
 fn leaves_something(report: &ExperimentReport) -> bool {
@@ -213,27 +142,12 @@ impl Ran<'_> {
         // No name of an experiment has a dot, so none is another's repeat.
         let repeat = self.repeat.map(|repeat| format!(".{repeat}")).unwrap_or_default();
         let label = format!("{}{repeat}{}", self.one.experiment.name, if control { ".control" } else { "" });
-        let directory = &self.out.join(&label);
         let seed = seed_of(self.seed, self.repeat);
         let run = self.repeat.map_or(self.run.clone(), |repeat| format!("{}r{repeat}", self.run));
         let run = &RunId(if control { format!("{run}c") } else { run });
         let experiment = &self.one.experiment;
-        let failed = |error: std::io::Error| {
-            let error =
-                anyhow::Error::new(error).context(format!("failed to write into {}", directory.display()));
-            Failure::new(Exit::SetUp, error)
-        };
-        fs::create_dir_all(directory).map_err(failed)?;
-        let recorder =
-            Recorder::to_file(RunClock::start(), &directory.join("timeline.jsonl")).map_err(failed)?;
         let journal = self.session.journals.join(format!("{run}-{}.jsonl", experiment.name));
-        let settings = Settings {
-            out: directory.to_owned(),
-            journal: journal.clone(),
-            cluster: self.session.label.clone(),
-            hook: None,
-        };
-        let view = live::follow(&label, recorder.subscribe());
+        let place = Place::open(self.out, &label, Some(journal), &self.session.label)?;
         let mut report = run_experiment(Context {
             world: self.world,
             load: self.load,
@@ -241,46 +155,18 @@ impl Ran<'_> {
             scenario: &self.one.scenario,
             run,
             seed,
-            settings: &settings,
+            settings: &place.settings,
             stop: self.stop,
-            recorder: &recorder,
+            recorder: &place.recorder,
             control,
         })
         .await;
         report.repeat = self.repeat;
-        view.abort();
-        if let Some(problem) = recorder.finish() {
-            eprintln!("mettle: {problem}");
-        }
-        let events = recorder.events();
-        let seconds = events.iter().filter_map(|event| match &event.fact {
-            Fact::Load(second) => Some(second.clone()),
+        let seconds = place.close(&report)?.into_iter().filter_map(|event| match event.fact {
+            Fact::Load(second) => Some(second),
             _ => None,
         });
-        series.insert(label.clone(), seconds.collect());
-        append_timeline(&self.out.join("timeline.jsonl"), &label, &events).map_err(failed)?;
-        if report.residue.is_empty() && journal.exists() {
-            // Nothing is open in it: it goes to the run's other files.
-            fs::copy(&journal, directory.join("journal.jsonl"))
-                .and_then(|_| fs::remove_file(&journal))
-                .map_err(failed)?;
-        }
+        series.insert(label, seconds.collect());
         Ok(report)
     }
-}
-
-/// All experiments of a run in one file; each has a clock of its own, so each line names its experiment.
-pub(super) fn append_timeline(path: &Path, experiment: &str, events: &[Event]) -> std::io::Result<()> {
-    #[derive(serde::Serialize)]
-    struct Line<'a> {
-        experiment: &'a str,
-        #[serde(flatten)]
-        event: &'a Event,
-    }
-    let mut file = BufWriter::new(File::options().create(true).append(true).open(path)?);
-    for event in events {
-        serde_json::to_writer(&mut file, &Line { experiment, event })?;
-        file.write_all(b"\n")?;
-    }
-    file.flush()
 }

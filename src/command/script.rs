@@ -1,6 +1,5 @@
 //! Whole experiments of Chaos Toolkit, as `mettle run` plays them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,18 +7,15 @@ use serde_json::Value;
 
 use crate::cli::{Global, RunArgs};
 use crate::command::files::{NamedBy, usage};
-use crate::command::run::{append_timeline, fresh_directory, refuse_residue, write_reports};
+use crate::command::record::{Place, Telling, fresh_directory, refuse_residue};
 use crate::command::session::{self, Session};
-use crate::command::{CommandResult, Failure, live, report as report_command, translate};
+use crate::command::{CommandResult, Failure, translate};
 use crate::exit::Exit;
 use crate::foreign::{self, Tool};
-use crate::model::{Deed, ExperimentReport, Report, RunId, Script, Seed, Verdict, parse_yaml, read_text};
+use crate::model::{Deed, ExperimentReport, RunId, Script, Seed, parse_yaml, read_text};
 use crate::report::Series;
-use crate::run::{
-    Nowhere, Played, Reach, Recorder, RunClock, ScriptContext, Settings, Stop, World, find_program,
-    run_script,
-};
-use crate::{provider, report, stack};
+use crate::run::{Nowhere, Played, Reach, ScriptContext, Stop, World, find_program, run_script};
+use crate::{provider, stack};
 
 const HINT: &str = "docs/foreign.md says what is played and what is refused";
 
@@ -137,7 +133,7 @@ pub async fn run_all(global: &Global, args: &RunArgs, scripts: &[Loaded]) -> Com
         let session = session::open(global).await?;
         session.refuse_unreverted()?;
         let world = Arc::new(session.world().await?);
-        refuse_residue(&world).await?;
+        refuse_residue(&*world).await?;
         let ground = standing(&session).await?;
         return on(&world, ground, global, args, scripts).await;
     }
@@ -184,39 +180,30 @@ async fn on<W: World>(
     eprintln!("mettle: run {run}, seed {seed}, cluster {label}, {count} experiments of Chaos Toolkit");
     let stop = Stop::default();
     stop.on_signals().map_err(|error| Failure::new(Exit::Internal, error))?;
-    let started_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-    let summary = |experiments: Vec<ExperimentReport>| {
-        let ran = experiments.len();
-        let mut report: Report =
-            report::run(run.clone(), seed, ground.label.clone(), started_at.clone(), experiments);
-        report.not_run_here.clone_from(&ground.absent);
-        if ran < count {
-            // One that was not run proves nothing.
-            report.verdict = report.verdict.max(Verdict::Inconclusive);
-        }
-        report
+    let telling = Telling {
+        run: run.clone(),
+        seed,
+        cluster: &ground.label,
+        started_at: Telling::now(),
+        absent: ground.absent.clone(),
+        wanted: count,
+        out: &out,
     };
-    let mut experiments = Vec::with_capacity(count);
+    // Without a load there is none to draw.
+    let (mut experiments, series) = (Vec::with_capacity(count), Series::new());
+    let mut report = telling.write(&experiments, &series)?;
     for (index, one) in scripts.iter().enumerate() {
         let numbered = RunId(format!("{run}e{index}"));
         let turn = Turn { ground: &ground, world, one, run: &numbered, seed, stop: &stop };
         let experiment = turn.go(&out).await?;
         let left = !experiment.residue.is_empty();
         experiments.push(experiment);
-        // Without a load there is none to draw.
-        write_reports(&summary(experiments.clone()), &Series::new(), &out)?;
+        report = telling.write(&experiments, &series)?;
         if stop.is_requested() || left {
             break;
         }
     }
-    let report = summary(experiments);
-    if global.json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(anyhow::Error::from)?);
-    } else {
-        print!("{}", report_command::text(&report));
-    }
-    eprintln!("mettle: report in {}", out.display());
-    Ok(report_command::exit_of(&report))
+    Telling::end(global, &report, &out)
 }
 
 struct Turn<'a, W> {
@@ -231,27 +218,9 @@ struct Turn<'a, W> {
 impl<W: World> Turn<'_, W> {
     async fn go(&self, out: &Path) -> Result<ExperimentReport, Failure> {
         let name = &self.one.name;
-        let directory = out.join(name);
-        let failed = |error: std::io::Error| {
-            let error =
-                anyhow::Error::new(error).context(format!("failed to write into {}", directory.display()));
-            Failure::new(Exit::SetUp, error)
-        };
-        fs::create_dir_all(&directory).map_err(failed)?;
-        let recorder =
-            Recorder::to_file(RunClock::start(), &directory.join("timeline.jsonl")).map_err(failed)?;
-        let kept = directory.join("journal.jsonl");
-        let journal = match &self.ground.journals {
-            Some(journals) => journals.join(format!("{}-{name}.jsonl", self.run)),
-            None => kept.clone(),
-        };
-        let settings = Settings {
-            out: directory.clone(),
-            journal: journal.clone(),
-            cluster: self.ground.label.clone(),
-            hook: None,
-        };
-        let view = live::follow(name, recorder.subscribe());
+        let journals = self.ground.journals.as_ref();
+        let journal = journals.map(|journals| journals.join(format!("{}-{name}.jsonl", self.run)));
+        let place = Place::open(out, name, journal, &self.ground.label)?;
         let Played { report, journal: toolkits } = run_script(ScriptContext {
             world: self.world,
             outside: &self.ground.reach,
@@ -259,22 +228,14 @@ impl<W: World> Turn<'_, W> {
             name,
             run: self.run,
             seed: self.seed,
-            settings: &settings,
+            settings: &place.settings,
             stop: self.stop,
-            recorder: &recorder,
+            recorder: &place.recorder,
         })
         .await;
-        view.abort();
-        if let Some(problem) = recorder.finish() {
-            eprintln!("mettle: {problem}");
-        }
         let text = serde_json::to_string_pretty(&toolkits).map_err(anyhow::Error::from)?;
-        fs::write(directory.join("journal.json"), text).map_err(failed)?;
-        append_timeline(&out.join("timeline.jsonl"), name, &recorder.events()).map_err(failed)?;
-        if report.residue.is_empty() && journal != kept && journal.exists() {
-            // Nothing is open in it: it goes to the run's other files.
-            fs::copy(&journal, &kept).and_then(|_| fs::remove_file(&journal)).map_err(failed)?;
-        }
+        place.write("journal.json", &text)?;
+        place.close(&report)?;
         Ok(report)
     }
 }

@@ -149,8 +149,9 @@ impl Hit {
 }
 
 impl PodInfo {
-    /// No selector reaches it, and no plan may touch it.
-    pub(super) fn is_protected(&self) -> bool {
+    /// No selector reaches it, and no plan and no drill may touch it.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
         PROTECTED_NAMESPACES.contains(&self.namespace.as_str()) || bears_mark(&self.labels)
     }
 }

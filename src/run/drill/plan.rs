@@ -140,5 +140,8 @@ fn allowed(snapshot: &Snapshot, members: &StoreMembers) -> Result<(), String> {
             return Err(format!("namespace {} does not carry the label {label}={value}", claim.namespace));
         }
     }
-    Ok(())
+    match members.pods.iter().find(|pod| pod.is_protected()) {
+        Some(pod) => Err(format!("pod {}/{} is protected", pod.namespace, pod.name)),
+        None => Ok(()),
+    }
 }

@@ -155,15 +155,15 @@ async fn nothing_is_destroyed_without_a_backup_and_writes() {
         assert!(stage.world.is_untouched(), "{way:?}");
         assert_eq!(said(&report, "destruction").0, Inconclusive);
     }
-    let (report, stage) = ran(Way::NotAllowed, "latest", "volumes").await;
-    assert!(
-        matches!(&report.outcome, RunOutcome::Broken(why) if why.contains("mettle.dev/chaos")),
-        "{report:?}"
-    );
-    assert!(stage.world.is_untouched() && report.verdict == Inconclusive);
-    let (report, stage) = ran(Way::NoVolumes, "latest", "volumes").await;
-    assert!(matches!(&report.outcome, RunOutcome::Broken(why) if why.contains("are free")), "{report:?}");
-    assert!(stage.world.is_untouched() && report.verdict == Inconclusive);
+    for (way, told) in [
+        (Way::NotAllowed, "mettle.dev/chaos"),
+        (Way::Protected, "pod a/p-0 is protected"),
+        (Way::NoVolumes, "are free"),
+    ] {
+        let (report, stage) = ran(way, "latest", "volumes").await;
+        assert!(matches!(&report.outcome, RunOutcome::Broken(why) if why.contains(told)), "{report:?}");
+        assert!(stage.world.is_untouched() && report.verdict == Inconclusive);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,6 +46,8 @@ pub enum Way {
     ServesErrors,
     NotAllowed,
     NoVolumes,
+    /// The owner of a member says that nobody may touch it.
+    Protected,
 }
 
 struct State {
@@ -211,7 +213,10 @@ impl DrillWorld for FakeStore {
             ready: true,
             terminating: false,
             component: Some(Component::Postgres),
-            labels: BTreeMap::new(),
+            labels: (self.way == Way::Protected)
+                .then(|| ("mettle.dev/protected".to_owned(), "true".to_owned()))
+                .into_iter()
+                .collect(),
             controller: None,
             containers: BTreeMap::new(),
         };
