@@ -290,6 +290,20 @@ async fn a_full_disk_ends_the_child_with_a_sentence() {
 }
 
 #[tokio::test]
+async fn a_preparing_step_stands_on_the_ones_before_it() {
+    let server = Server::start().await;
+    let text = "scenario: t\nservice: n/s:80\nthink: {meanMs: 200}\nprepare: \
+        [{step: t, method: GET, path: /token, extract: {token: /token}, repeat: 2}, \
+        {step: w, method: GET, path: /whoami, headers: {authorization: 'Bearer ${token}'}}]\n\
+        journeys: [{journey: j, weight: 1, steps: [{step: r, method: GET, path: /ok}]}]";
+    let run = Run::new(&server.url, text, 1);
+    let finished = run.run(0.5).await;
+    let prepared =
+        finished.operations.iter().filter(|operation| operation.step.to_string().starts_with("prepare."));
+    assert_eq!(prepared.map(got).collect::<Vec<_>>(), [(Done, None); 3]);
+}
+
+#[tokio::test]
 async fn a_failing_preparation_is_told() {
     let text = "scenario: t\nservice: n/s:80\nthink: {meanMs: 200}\nprepare: [{step: p, method: POST, path: /status/500/plain, \
         extract: {id: /id}}]\njourneys: [{journey: a, weight: 1, steps: [{step: x, method: GET, path: '/${id}'}]}]";

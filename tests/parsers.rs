@@ -96,6 +96,7 @@ fn parameters() -> impl Strategy<Value = Parameters> {
             leave_mib: Some(number),
             path: Some("/data".to_owned()),
             port: Some(port),
+            secret: Some("s".to_owned()),
             connections: Some(number),
             peers: Some(peers),
             api_server: true,

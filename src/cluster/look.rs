@@ -6,12 +6,12 @@ use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 use tokio::net::TcpStream;
 
-use super::{command, denied, missed};
+use super::{command, denied, expired, missed};
 use crate::model::{Command, Look};
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Longer than this nobody waits for an effect.
-const LOOKS_MAX: u32 = 90;
+/// Longer than this nobody waits for an effect. A kubelet brings a changed Secret into a pod within 90 s.
+const LOOKS_MAX: u32 = 110;
 const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 const DIAL_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -28,6 +28,8 @@ pub async fn before(client: &Client, look: &Look) -> Before {
     match look {
         Look::Grows { commands } => Before::Sum(sum(client, commands).await),
         Look::Unreachable { addresses } => Before::CanChange(!none_answers(addresses).await),
+        // Who shows none that expired, or does not answer, can come to show one.
+        Look::Expired { addresses } => Before::CanChange(expired::shown(addresses).await == 0),
         Look::Denied { binding } => Before::Allowed(denied::allowed(client, binding).await),
         Look::Tainted { node, key } => Before::CanChange(is_tainted(client, node, key).await == Some(false)),
     }
@@ -54,6 +56,10 @@ async fn effect(client: &Client, look: &Look, before: &Before) -> Option<String>
         (Look::Unreachable { addresses }, Before::CanChange(true)) => {
             let none = none_answers(addresses).await;
             none.then(|| format!("no connection to {}", addresses.join(", ")))
+        }
+        (Look::Expired { addresses }, Before::CanChange(true)) => {
+            let (shown, all) = (expired::shown(addresses).await, addresses.len());
+            (shown > 0).then(|| format!("{shown} of {all} servers show a certificate that has expired"))
         }
         (Look::Denied { .. }, Before::Allowed(allowed)) => denied::first_denied(client, allowed).await,
         (Look::Tainted { node, key }, Before::CanChange(true)) => {

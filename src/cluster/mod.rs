@@ -8,6 +8,7 @@ mod client;
 mod command;
 mod denied;
 mod door;
+mod expired;
 mod facts;
 mod job;
 mod look;

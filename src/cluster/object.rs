@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
 use super::read::{deployment_info, pod_info, set_info};
-use super::{Applied, ClusterError, poll_until};
+use super::{Applied, ClusterError, expired, poll_until};
 use crate::model::{self, Edit, ObjectRef, OnConflict, Restored, RunId, TOUCHED_LABEL, WorkloadInfo};
 
 /// Somebody else writes at the same moment: so often it is tried again.
@@ -21,9 +21,10 @@ const TRIES: u32 = 8;
 const ROLLOUT_DEADLINE: Duration = Duration::from_secs(170);
 const GONE_DEADLINE: Duration = Duration::from_secs(30);
 /// Kinds that an edit or a creation of ours may be found on.
-const KINDS: [(&str, &str); 9] = [
+const KINDS: [(&str, &str); 10] = [
     ("v1", "Node"),
     ("v1", "Service"),
+    ("v1", "Secret"),
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
@@ -96,14 +97,16 @@ pub async fn edit(
 ) -> Result<String, ClusterError> {
     let what = format!("edit {object}");
     let edited = rewrite(client, object, &what, |value| {
-        model::edit(value, edits, &run.0).map_err(|why| ClusterError::state(what.clone(), why))?;
+        let made = expired::made(edits, value);
+        made.and_then(|edits| model::edit(value, &edits, &run.0))
+            .map_err(|why| ClusterError::state(what.clone(), why))?;
         Ok((true, ()))
     });
     edited.await?.ok_or_else(|| ClusterError::state(what.clone(), "it is not there"))?;
     let found = api(client, object).get(&object.name).await.map_err(ClusterError::api(what))?;
     let value = serde_json::to_value(&found).map_err(malformed(object))?;
     let says = edits.iter().map(|edit| match edit {
-        Edit::Set { path, .. } | Edit::Add { path, .. } => {
+        Edit::Set { path, .. } | Edit::Add { path, .. } | Edit::Expire { certificate: path, .. } => {
             let found = value.pointer(path).map_or_else(|| "absent".to_owned(), Value::to_string);
             format!("{path} = {}", found.chars().take(120).collect::<String>())
         }

@@ -236,7 +236,7 @@ mod tests {
             (drift(3, &["a", "b"], &["c"]), Verdict::Fail, "a (and 1 more)"),
             (drift(3, &[], &["a", "b"]), Verdict::Inconclusive, "a (and 1 more)"),
             (drift(0, &[], &[]), Verdict::Inconclusive, "there is nothing to compare"),
-            (refused, Verdict::Inconclusive, "list: forbidden"),
+            (refused, Verdict::Inconclusive, "failed to list: forbidden"),
         ] {
             let row = as_stated("local", drift);
             assert_eq!((row.finding.verdict, row.finding.reason.as_str()), (verdict, said));

@@ -22,6 +22,7 @@ pub fn changes(
     let found = match spec.kind {
         FaultKind::EndpointsLost => services(spec, snapshot)?,
         FaultKind::RbacRevoked => bindings(spec, snapshot),
+        FaultKind::CertificateExpired => certificate(spec, snapshot)?,
         FaultKind::NetworkPolicyDeny => policies(spec, snapshot)?,
         FaultKind::MeshDeny => return mesh::denials(run, index, spec, snapshot),
         FaultKind::MeshPoolTiny | FaultKind::MeshPlaintext => mesh::rules(spec, snapshot),
@@ -83,6 +84,18 @@ fn bindings(spec: &FaultSpec, snapshot: &Snapshot) -> Vec<PlannedChange> {
         edited(spec, &found.object, edits, Some(look), "belongs to the component")
     });
     changes.collect()
+}
+
+/// The Secret out of which the target's pods serve TLS.
+fn certificate(spec: &FaultSpec, snapshot: &Snapshot) -> Result<Vec<PlannedChange>, PlanError> {
+    let pods = select::matching(&spec.target, snapshot)?;
+    let (Some((first, _)), Some(secret)) = (pods.first(), &spec.with.secret) else { return Ok(Vec::new()) };
+    let port = spec.with.port.unwrap_or(0);
+    let addresses = pods.iter().filter_map(|(pod, _)| Some(format!("{}:{port}", pod.ip.as_ref()?))).collect();
+    let object = ObjectRef::new("v1", "Secret", Some(&first.namespace), secret);
+    let edits = vec![Edit::Expire { certificate: "/data/tls.crt".into(), key: "/data/tls.key".into() }];
+    let look = Look::Expired { addresses };
+    Ok(vec![edited(spec, &object, edits, Some(look), "the target serves TLS out of it")])
 }
 
 /// Policies only ever allow, and what one allows no other takes away: so those that select the target's pods are emptied.

@@ -85,6 +85,7 @@ pub fn rights(kind: FaultKind) -> Vec<Right> {
         },
         Way::Objects => match kind {
             FaultKind::EndpointsLost => vec![right(false, "", "services", CHANGE)],
+            FaultKind::CertificateExpired => vec![right(false, "", "secrets", CHANGE)],
             FaultKind::NetworkPolicyDeny => {
                 vec![right(false, "networking.k8s.io", "networkpolicies", CHANGE)]
             }

@@ -35,8 +35,8 @@ async fn prepare_all(shared: &Shared) -> Result<u64, LoadError> {
             }
             acknowledged += 1;
         }
+        shared.vars.share(lists.clone());
     }
-    shared.vars.share(lists);
     Ok(acknowledged)
 }
 

@@ -1,6 +1,6 @@
 //! What users remember between steps.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use crate::model::OpId;
 
@@ -19,14 +19,14 @@ pub struct Value {
 pub struct Vars {
     own_count: usize,
     own: Mutex<Vec<Held>>,
-    shared: OnceLock<Vec<Vec<Value>>>,
+    shared: RwLock<Vec<Vec<Value>>>,
 }
 
 impl Vars {
     #[must_use]
     pub fn new(users: u32, own_count: usize) -> Self {
         let held = if own_count == 0 { 0 } else { users as usize };
-        Self { own_count, own: Mutex::new(vec![None; held]), shared: OnceLock::new() }
+        Self { own_count, own: Mutex::new(vec![None; held]), shared: RwLock::default() }
     }
 
     pub fn set_own(&self, user: u32, index: u16, value: Value) {
@@ -53,16 +53,16 @@ impl Vars {
         indices.iter().all(|index| self.own(user, *index, &mut String::new()).is_some())
     }
 
-    /// Once, when `prepare` is done.
+    /// After each step of `prepare`: the next one may stand on what the ones before extracted.
     pub fn share(&self, lists: Vec<Vec<Value>>) {
-        // A second call would be a bug; the first lists stay.
-        let _ = self.shared.set(lists);
+        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = lists;
     }
 
     /// Draws from a list; one draw takes the same place in every list, so that what was extracted together
     /// stays together.
     pub fn shared(&self, index: u16, draw: u64, out: &mut String) -> Option<Option<OpId>> {
-        let list = self.shared.get()?.get(index as usize).filter(|list| !list.is_empty())?;
+        let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
+        let list = shared.get(index as usize).filter(|list| !list.is_empty())?;
         let value = &list[(draw % list.len() as u64) as usize];
         out.push_str(&value.text);
         Some(value.of)

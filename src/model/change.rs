@@ -119,6 +119,8 @@ pub enum Look {
     Unreachable { addresses: Vec<String> },
     /// The API server says no to somebody whom this binding gave a right, and said yes before.
     Denied { binding: ObjectRef },
+    /// Servers at these addresses show certificates that have expired, and showed none before.
+    Expired { addresses: Vec<String> },
     /// The node bears this taint, and did not before: another's answer to what was done to it.
     Tainted { node: String, key: String },
 }

@@ -102,6 +102,7 @@ kinds! {
     EndpointsLost "endpoints-lost" Objects true [] [];
     NetworkPolicyDeny "network-policy-deny" Objects true ["direction"] ["port"];
     RbacRevoked "rbac-revoked" Objects true [] [];
+    CertificateExpired "certificate-expired" Objects true [] ["secret" "port"];
     // mesh
     MeshDelay "mesh-delay" Objects true ["percent" "header"] ["delayMs"];
     MeshAbort "mesh-abort" Objects true ["percent" "status" "header"] [];

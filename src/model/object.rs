@@ -20,6 +20,9 @@ pub enum Edit {
     Set { path: String, value: Value },
     /// The list at this path has one element more.
     Add { path: String, value: Value },
+    /// The certificate at this path is one that has expired, made for the private key at the other: both as a Secret holds
+    /// them. So the key stays where it is, and the note of what was there is of a certificate only, which everybody may see.
+    Expire { certificate: String, key: String },
 }
 
 impl Edit {
@@ -33,6 +36,7 @@ impl Edit {
         match self {
             Self::Set { path, value } => format!("{path} = {}", short(value)),
             Self::Add { path, value } => format!("{path} += {}", short(value)),
+            Self::Expire { certificate, .. } => format!("{certificate} = one that has expired"),
         }
     }
 }
@@ -89,6 +93,9 @@ pub fn edit(object: &mut Value, edits: &[Edit], run: &str) -> Result<(), String>
         undo.push(match edit {
             Edit::Set { path, value } => set(&mut edited, path, value)?,
             Edit::Add { path, value } => add(&mut edited, path, value)?,
+            Edit::Expire { certificate, .. } => {
+                return Err(format!("the certificate for {certificate} was not made before"));
+            }
         });
     }
     let note = json!({ "run": run, "undo": undo }).to_string();

@@ -76,13 +76,16 @@ pub struct Parameters {
     pub domain: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
+    /// Name of a Secret with `tls.crt` and `tls.key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
     /// Only requests with these headers, each of exactly this value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub header: BTreeMap<String, String>,
 }
 
 /// Every field of `with` by its name in a file, with its path.
-const FIELDS: [(&str, &str); 18] = [
+const FIELDS: [(&str, &str); 19] = [
     ("replicas", "with.replicas"),
     ("workers", "with.workers"),
     ("mib", "with.mib"),
@@ -100,6 +103,7 @@ const FIELDS: [(&str, &str); 18] = [
     ("status", "with.status"),
     ("domain", "with.domain"),
     ("address", "with.address"),
+    ("secret", "with.secret"),
     ("header", "with.header"),
 ];
 
@@ -176,6 +180,7 @@ mod tests {
             status: Some(503),
             domain: Some("x".to_owned()),
             address: Some(Ipv4Addr::LOCALHOST),
+            secret: Some("s".into()),
             header: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
         };
         let written = serde_json::to_value(&all).unwrap();
