@@ -2,7 +2,7 @@
 //! the right reason. And the stack as it is has to pass, under the same experiments, before and after.
 //!
 //! `make sabotage` runs all of it on a cluster of its own. `METTLE_SABOTAGE=a,b` picks some; `METTLE_SABOTAGE_CLUSTER=NAME` takes a
-//! cluster that stands and leaves it standing.
+//! cluster that stands and leaves it standing; `METTLE_SABOTAGE_CLEAN=seen` leaves the experiments on the unharmed stack out.
 
 #[path = "../e2e/harness.rs"]
 #[allow(dead_code)]
