@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tabled::builder::Builder;
 use tabled::settings::{Style, Width};
 
@@ -36,20 +36,21 @@ pub fn execute(global: &Global, args: &ClaimsArgs) -> CommandResult {
         .map_err(|error| Failure::new(Exit::Usage, error))?;
     let found = standings(&claims, &Inventory { components, files }, &reports);
     if global.json {
-        let rows: Vec<_> = claims
-            .iter()
-            .zip(&found)
-            .map(
-                |(claim, standing)| json!({ "id": claim.id, "promise": claim.promise, "standing": standing }),
-            )
-            .collect();
+        let rows: Vec<_> = claims.iter().zip(&found).map(|(claim, standing)| row(claim, standing)).collect();
         println!("{}", serde_json::to_string_pretty(&rows).map_err(anyhow::Error::from)?);
         return Ok(Exit::Pass);
     }
     let mut table = Builder::default();
     table.push_record(["id", "promise", "standing", "by"]);
     for (claim, standing) in claims.iter().zip(&found) {
+        let reason = claim.reason.iter().filter(|_| !matches!(standing, Standing::Proven { .. }));
         let (standing, by) = words(standing);
+        let by = [by]
+            .into_iter()
+            .filter(|by| !by.is_empty())
+            .chain(reason.cloned())
+            .collect::<Vec<_>>()
+            .join("; ");
         table.push_record([claim.id.as_str(), &claim.promise, &standing, &by]);
     }
     let mut table = table.build();
@@ -61,6 +62,20 @@ pub fn execute(global: &Global, args: &ClaimsArgs) -> CommandResult {
     let proven = found.iter().filter(|standing| matches!(standing, Standing::Proven { .. })).count();
     println!("{proven} of {} proven by {} reports", claims.len(), reports.len());
     Ok(Exit::Pass)
+}
+
+/// As `--json` has it: `status` in plain words, the experiments that say so, and why it is not more.
+fn row(claim: &Claim, standing: &Standing) -> Value {
+    let (status, by) = words(standing);
+    let proven = matches!(standing, Standing::Proven { .. });
+    json!({
+        "id": claim.id,
+        "promise": claim.promise,
+        "status": status,
+        "experiment": (!matches!(standing, Standing::NotBuilt { .. }) && !by.is_empty()).then_some(by),
+        "reason": claim.reason.as_ref().filter(|_| !proven),
+        "standing": standing,
+    })
 }
 
 fn words(standing: &Standing) -> (String, String) {

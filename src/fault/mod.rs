@@ -44,23 +44,15 @@ enum Way {
 }
 
 fn way(kind: FaultKind) -> Way {
-    use FaultKind::{
-        ApiServerPause, ControllerManagerPause, CrashLoop, DnsServerPause, EndpointsLost, EtcdPause,
-        ImageBroken, LivenessBroken, MeshAbort, MeshDelay, MeshDeny, MeshPlaintext, MeshPoolTiny,
-        MeshRouteLost, NetworkPolicyDeny, NodeCordon, NodeDrain, NodeFreeze, NodeIsolate, NodeKill,
-        NodeTaint, PgbouncerPause, PodEvict, PodKill, PostgresDisconnect, PostgresReplayPause,
-        PostgresSwitchover, RabbitmqDiskAlarm, RabbitmqMemoryAlarm, RabbitmqStopApp, RbacRevoked,
-        ReadinessBroken, RedisClientPause, RedisFailover, RedisMemoryFull, RollingRestart, ScaleDown,
-        SchedulerPause, ZoneLoss,
-    };
+    use FaultKind::*;
     match kind {
         PodKill | PodEvict => Way::Pods,
         CrashLoop | ImageBroken | ReadinessBroken | LivenessBroken | ScaleDown | RollingRestart => {
             Way::Workloads
         }
         NodeKill | NodeFreeze | NodeIsolate | NodeCordon | NodeTaint | NodeDrain | ZoneLoss => Way::Nodes,
-        EndpointsLost | NetworkPolicyDeny | RbacRevoked | MeshDelay | MeshAbort | MeshRouteLost
-        | MeshPoolTiny | MeshPlaintext | MeshDeny => Way::Objects,
+        EndpointsLost | NetworkPolicyDeny | RbacRevoked | CertificateExpired | MeshDelay | MeshAbort
+        | MeshRouteLost | MeshPoolTiny | MeshPlaintext | MeshDeny => Way::Objects,
         PostgresSwitchover | PostgresReplayPause | PostgresDisconnect | PgbouncerPause | RedisFailover
         | RedisClientPause | RedisMemoryFull | RabbitmqMemoryAlarm | RabbitmqDiskAlarm | RabbitmqStopApp => {
             Way::Commands
@@ -68,7 +60,9 @@ fn way(kind: FaultKind) -> Way {
         ApiServerPause | SchedulerPause | ControllerManagerPause | EtcdPause | DnsServerPause => {
             Way::ControlPlane
         }
-        _ => Way::Agents,
+        ContainerKill | ProcessKill | ProcessPause | CpuStress | MemoryStress | MemoryOom | DiskFill
+        | ConnectionFlood | NetPartition | NetLoss | NetReject | NetDelay | NetBandwidth | NetReset
+        | NetHang | NetSlowClose | HttpRespond | DnsFail | DnsDrop | DnsWrong | DnsSlow => Way::Agents,
     }
 }
 

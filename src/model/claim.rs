@@ -16,4 +16,7 @@ pub struct Claim {
     /// What must all be proven for the promise to be; each is named as `ID/part`. Empty: one proof is enough.
     #[serde(default)]
     pub parts: Vec<String>,
+    /// Why it is not wholly proven on the local cluster, where it cannot be, and where it is.
+    #[serde(default)]
+    pub reason: Option<String>,
 }

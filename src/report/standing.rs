@@ -105,6 +105,7 @@ mod tests {
             file: "a.yaml".to_owned(),
             components,
             parts: Vec::new(),
+            reason: None,
         }
     }
 
