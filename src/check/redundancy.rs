@@ -22,7 +22,8 @@ pub(super) enum Restored {
 /// wanted before the fault. Restored is the first full count after the last one that was not full. When
 /// the counts never showed the loss (they are taken every few hundred ms, a pod can be replaced in
 /// between), new pods under new uids testify instead, one for each pod of the component that was hit,
-/// provided that some probe still looked afterwards. Without either: the loss was not seen.
+/// provided that some probe still looked afterwards. Without either: the loss was not seen. Once it was full after its loss,
+/// an autoscaler may want fewer; before that, fewer wanted is no recovery.
 pub(super) fn restored(timeline: &Timeline, hit: &Hit, component: Component) -> Restored {
     let counts: Vec<(u64, u32, u32)> = timeline
         .observations(0)
@@ -40,18 +41,24 @@ pub(super) fn restored(timeline: &Timeline, hit: &Hit, component: Component) -> 
     let Some(wanted) = before.map(|(_, _, want)| *want).max().filter(|want| *want > 0) else {
         return Restored::NotObserved;
     };
-    let full = |have: u32, want: u32| have >= want.max(wanted);
-    if !full(have, want) {
-        return Restored::StillLower { have, want: want.max(wanted) };
+    let replaced = replaced_ms(timeline, hit, component);
+    let (mut wanted, mut lost, mut full_since) = (wanted, false, None);
+    for (at_ms, have, want) in counts.into_iter().filter(|(at_ms, ..)| *at_ms >= hit.injection_ms) {
+        let was_complete = if lost { full_since.is_some() } else { replaced.is_some_and(|by| by <= at_ms) };
+        if was_complete && have >= want {
+            wanted = want;
+        }
+        if have >= want.max(wanted) {
+            full_since = full_since.or(lost.then_some(at_ms));
+        } else {
+            (lost, full_since) = (true, None);
+        }
     }
-    let after: Vec<_> = counts.into_iter().filter(|(at_ms, ..)| *at_ms >= hit.injection_ms).collect();
-    if let Some(lower) = after.iter().rposition(|(_, have, want)| !full(*have, *want)) {
-        // The last count is full, so one follows the last that is not.
-        return after.get(lower + 1).map_or(Restored::NotObserved, |(at_ms, ..)| Restored::At(*at_ms));
-    }
-    match replaced_ms(timeline, hit, component) {
-        Some(at_ms) if looked_after(timeline, at_ms) => Restored::At(at_ms),
-        _ => Restored::LossNotSeen,
+    match (lost, full_since, replaced) {
+        (true, Some(at_ms), _) => Restored::At(at_ms),
+        (true, None, _) => Restored::StillLower { have, want: want.max(wanted) },
+        (false, _, Some(at_ms)) if looked_after(timeline, at_ms) => Restored::At(at_ms),
+        (false, ..) => Restored::LossNotSeen,
     }
 }
 

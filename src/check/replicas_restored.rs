@@ -115,7 +115,30 @@ mod tests {
     #[test]
     fn fewer_wanted_than_before_is_not_restored() {
         let build = Build::stack_that_notices_nothing().members_of(12_300, 2, 2);
-        verdicts(&spec(), [("scaled down", build, Fail)]);
+        let counted = |counts: &[(u64, u32, u32)]| {
+            let quiet = Build::stack_that_notices_nothing();
+            counts.iter().fold(quiet, |build, (at_ms, have, want)| build.members_of(*at_ms, *have, *want))
+        };
+        let replaced = || Build::stack_that_notices_nothing().replaced(13_400);
+        verdicts(
+            &spec(),
+            [
+                ("scaled down", build, Fail),
+                ("scaled down after a loss", counted(&[(12_300, 2, 3), (14_000, 2, 2)]), Fail),
+                (
+                    "complete, then scaled down",
+                    counted(&[(12_300, 2, 3), (14_000, 3, 3), (30_000, 2, 2)]),
+                    Pass,
+                ),
+                (
+                    "complete, scaled down, lost one",
+                    counted(&[(12_300, 2, 3), (14_000, 3, 3), (30_000, 2, 2), (31_000, 1, 2)]),
+                    Fail,
+                ),
+                ("replaced, then scaled down", replaced().members_of(30_000, 2, 2), Pass),
+                ("scaled down, then replaced", replaced().members_of(12_600, 2, 2), Fail),
+            ],
+        );
     }
 
     #[test]

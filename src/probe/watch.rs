@@ -172,14 +172,19 @@ fn serving(slice: &EndpointSlice) -> Vec<String> {
 async fn replicas<S: Sink>(client: &Client, namespace: &str, sink: S) {
     let deployments = Api::<Deployment>::namespaced(client.clone(), namespace);
     let sets = Api::<StatefulSet>::namespaced(client.clone(), namespace);
-    futures::future::join(
-        workloads(deployments, deployment_info, sink.clone()),
-        workloads(sets, set_info, sink),
-    )
-    .await;
+    let deployed = |one: &Deployment| {
+        let observed = one.status.as_ref().and_then(|status| status.observed_generation);
+        (observed >= one.metadata.generation).then(|| deployment_info(one))
+    };
+    let set = |one: &StatefulSet| {
+        let observed = one.status.as_ref().and_then(|status| status.observed_generation);
+        (observed >= one.metadata.generation).then(|| set_info(one))
+    };
+    futures::future::join(workloads(deployments, deployed, sink.clone()), workloads(sets, set, sink)).await;
 }
 
-async fn workloads<K, S: Sink>(api: Api<K>, info: fn(&K) -> WorkloadInfo, sink: S)
+/// `info` is absent while the controller's word is of an object as it was before: it says nothing of what is wanted now.
+async fn workloads<K, S: Sink>(api: Api<K>, info: fn(&K) -> Option<WorkloadInfo>, sink: S)
 where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
@@ -189,7 +194,7 @@ where
         let (watcher::Event::Apply(workload) | watcher::Event::InitApply(workload)) = event else {
             continue;
         };
-        let info = info(&workload);
+        let Some(info) = info(&workload) else { continue };
         let Some(component) = info.component else { continue };
         if component.leadership() != Leadership::None {
             continue;
