@@ -198,6 +198,7 @@ fn one(kind: FaultKind) -> Experiment {
         let value = match *field {
             "path" => json!("/data"),
             "address" => json!("192.0.2.1"),
+            "secret" => json!("a-certificate"),
             _ => json!(50),
         };
         with.insert((*field).to_owned(), value);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use mettle::model::{self, Change, Component, ControlPlanePart, ObjectRef, OpId, RunId};
+use mettle::model::{self, Change, Component, ControlPlanePart, Edit, ObjectRef, OpId, RunId};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -225,7 +225,12 @@ impl State {
             }
             Change::Edit { object, edits, .. } => {
                 let before = self.objects.entry(object.clone()).or_insert_with(|| object_before(object));
-                model::edit(before, edits, &run.0)?;
+                // What the cluster's side makes of it, without a key.
+                let made = |edit: &Edit| match edit {
+                    Edit::Expire { certificate, .. } => Edit::set(certificate, "expired"),
+                    Edit::Set { .. } | Edit::Add { .. } => edit.clone(),
+                };
+                model::edit(before, &edits.iter().map(made).collect::<Vec<_>>(), &run.0)?;
             }
             Change::Create { object, .. } => {
                 self.made.insert(object.clone());
