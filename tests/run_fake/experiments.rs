@@ -7,7 +7,7 @@ use mettle::model::{RunOutcome, Store};
 use super::assert_restored;
 use super::fake::{Behaviour, Stage, experiment_file};
 
-pub const EXPERIMENTS: [&str; 22] = [
+pub const EXPERIMENTS: [&str; 23] = [
     "backend-pod-kill",
     "celery-worker-kill",
     "celery-worker-loss",
@@ -19,6 +19,7 @@ pub const EXPERIMENTS: [&str; 22] = [
     "node-loss",
     "pgbouncer-loss",
     "postgres-primary-hang",
+    "postgres-primary-loss-behind",
     "postgres-primary-loss",
     "postgres-primary-partition",
     "postgres-primary-power-loss",
@@ -33,7 +34,7 @@ pub const EXPERIMENTS: [&str; 22] = [
 ];
 
 /// These are judged by what only a real stack has: alerts, proxies, answers with less, doors, peers that are cut off one by one.
-const BEYOND: [&str; 9] = [
+const BEYOND: [&str; 8] = [
     "backend-rollout",
     "closed-doors",
     "edge-load-step",
@@ -41,7 +42,6 @@ const BEYOND: [&str; 9] = [
     "inference-one-503",
     "inference-overflow",
     "origin-loss",
-    "postgres-primary-loss-behind",
     "redis-away",
 ];
 
