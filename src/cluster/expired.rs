@@ -1,5 +1,6 @@
 //! Certificates that have expired: made for a key that is there, and seen at a server.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
@@ -43,7 +44,9 @@ fn expired(key: &str) -> Result<String, rcgen::Error> {
 
 /// How many of these servers show one. That is looked at before who signed it, so it needs nobody's trust.
 pub(super) async fn shown(addresses: &[String]) -> usize {
-    let Some(client) = client() else { return 0 };
+    // Asked every second: its key and its root are made once.
+    static CLIENT: LazyLock<Option<Client>> = LazyLock::new(client);
+    let Some(client) = CLIENT.as_ref() else { return 0 };
     let asked = addresses.iter().map(|address| {
         let asked = client.get(format!("https://{address}/")).send();
         async move { asked.await.is_err_and(|error| says_expired(&error)) }

@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::api::{ListParams, ObjectList};
 use kube::{Api, Client, ResourceExt};
+use serde::Serialize;
 
 use super::ClusterError;
 use crate::model::{Facts, NodeFact, PodFact, Reading, WorkloadFact};
@@ -29,26 +30,12 @@ pub async fn read_facts(client: &Client, reading: &Reading) -> Result<Facts, Clu
         Reading::Deployments { namespace, name, labels } => {
             let api = Api::<Deployment>::namespaced(client.clone(), namespace);
             let all = listed(api.list(&by(labels, name)).await, "deployments", namespace)?;
-            let facts_of = all.iter().map(|one| {
-                let (spec, status) = (one.spec.as_ref(), one.status.as_ref());
-                let wanted = spec.and_then(|spec| spec.replicas);
-                let ready = status.and_then(|status| status.ready_replicas);
-                let available = status.and_then(|status| status.available_replicas);
-                workload(one.name_any(), [wanted, ready, available])
-            });
-            facts.workloads = facts_of.collect();
+            facts.workloads = all.iter().map(workload).collect();
         }
         Reading::StatefulSets { namespace, name, labels } => {
             let api = Api::<StatefulSet>::namespaced(client.clone(), namespace);
             let all = listed(api.list(&by(labels, name)).await, "stateful sets", namespace)?;
-            let facts_of = all.iter().map(|one| {
-                let (spec, status) = (one.spec.as_ref(), one.status.as_ref());
-                let wanted = spec.and_then(|spec| spec.replicas);
-                let ready = status.and_then(|status| status.ready_replicas);
-                let available = status.and_then(|status| status.available_replicas);
-                workload(one.name_any(), [wanted, ready, available])
-            });
-            facts.workloads = facts_of.collect();
+            facts.workloads = all.iter().map(workload).collect();
         }
         Reading::Services { namespace, name, labels } => {
             let api = Api::<Service>::namespaced(client.clone(), namespace);
@@ -64,13 +51,16 @@ pub async fn read_facts(client: &Client, reading: &Reading) -> Result<Facts, Clu
     Ok(facts)
 }
 
-/// As the API leaves them out: one is wanted unless another number is, none is ready unless some are.
-fn workload(name: String, [wanted, ready, available]: [Option<i32>; 3]) -> WorkloadFact {
+/// A Deployment or a StatefulSet: both say it in the same fields. As the API leaves them out, one is wanted unless another
+/// number is, and none is ready unless some are.
+fn workload(one: &(impl ResourceExt + Serialize)) -> WorkloadFact {
+    let value = serde_json::to_value(one).unwrap_or_default();
+    let number = |path: &str| i32::try_from(value.pointer(path)?.as_i64()?).ok();
     WorkloadFact {
-        name,
-        wanted: wanted.unwrap_or(1),
-        ready: ready.unwrap_or(0),
-        available: available.unwrap_or(0),
+        name: one.name_any(),
+        wanted: number("/spec/replicas").unwrap_or(1),
+        ready: number("/status/readyReplicas").unwrap_or(0),
+        available: number("/status/availableReplicas").unwrap_or(0),
     }
 }
 
@@ -101,4 +91,27 @@ fn node(node: &Node) -> NodeFact {
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let ready = conditions.into_iter().any(|one| one.type_ == "Ready" && one.status == "True");
     NodeFact { name: node.name_any(), ready }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn both_kinds_say_it_in_the_same_fields() {
+        let numbers = |fact: WorkloadFact| (fact.name, [fact.wanted, fact.ready, fact.available]);
+        let said = json!({
+            "metadata": { "name": "a" },
+            "spec": { "replicas": 3, "selector": {}, "template": {}, "serviceName": "s" },
+            "status": { "replicas": 3, "readyReplicas": 2, "availableReplicas": 1 },
+        });
+        let deployment = serde_json::from_value::<Deployment>(said.clone()).unwrap();
+        let set = serde_json::from_value::<StatefulSet>(said).unwrap();
+        assert_eq!(numbers(workload(&deployment)), ("a".to_owned(), [3, 2, 1]));
+        assert_eq!(numbers(workload(&set)), ("a".to_owned(), [3, 2, 1]));
+        let silent = serde_json::from_value::<Deployment>(json!({ "metadata": { "name": "b" } })).unwrap();
+        assert_eq!(numbers(workload(&silent)), ("b".to_owned(), [1, 0, 0]));
+    }
 }

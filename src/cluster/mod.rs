@@ -30,7 +30,7 @@ pub use door::Door;
 pub use facts::read_facts;
 pub use job::{forget_jobs, run_job};
 pub use power::{Answer, Power};
-pub use read::{NAME_LABEL, deployment_info, node_info, pod_info, set_info, snapshot};
+pub use read::{NAME_LABEL, deployment_info, is_current, node_info, pod_info, set_info, snapshot};
 pub use restore::{StoreMembers, store_members};
 pub use tunnel::{Dialer, PodAddress, Stream, http_get, http_get_json};
 pub use wait::poll_until;

@@ -143,10 +143,15 @@ pub fn node_info(node: &Node) -> NodeInfo {
     }
 }
 
+/// Whether the controller's word is of the object as it is now.
+#[must_use]
+pub fn is_current(metadata: &ObjectMeta, observed: Option<i64>) -> bool {
+    observed >= metadata.generation
+}
+
 pub fn deployment_info(deployment: &Deployment) -> WorkloadInfo {
     let status = deployment.status.as_ref().map(|status| Rollout {
-        generation: deployment.metadata.generation,
-        observed: status.observed_generation,
+        is_current: is_current(&deployment.metadata, status.observed_generation),
         pods: status.replicas.unwrap_or(0),
         present: status.updated_replicas.unwrap_or(0),
         ready: status.ready_replicas.unwrap_or(0),
@@ -159,8 +164,7 @@ pub fn deployment_info(deployment: &Deployment) -> WorkloadInfo {
 
 pub fn set_info(set: &StatefulSet) -> WorkloadInfo {
     let status = set.status.as_ref().map(|status| Rollout {
-        generation: set.metadata.generation,
-        observed: status.observed_generation,
+        is_current: is_current(&set.metadata, status.observed_generation),
         pods: status.replicas,
         present: status.updated_replicas.unwrap_or(0),
         ready: status.ready_replicas.unwrap_or(0),
@@ -172,8 +176,7 @@ pub fn set_info(set: &StatefulSet) -> WorkloadInfo {
 
 /// How far a controller is with what its object says now.
 struct Rollout {
-    generation: Option<i64>,
-    observed: Option<i64>,
+    is_current: bool,
     pods: i32,
     /// Of these, pods of the present template.
     present: i32,
@@ -184,7 +187,7 @@ impl Rollout {
     /// So many pods of the present template are ready, at the least: pods of yesterday's template may be all of the
     /// ready ones, and a controller that has not looked yet speaks of yesterday's object.
     fn ready(self) -> i32 {
-        if self.observed < self.generation {
+        if !self.is_current {
             return 0;
         }
         (self.ready - (self.pods - self.present).max(0)).max(0)
@@ -213,7 +216,7 @@ fn workload(
 
 #[cfg(test)]
 mod tests {
-    use super::Rollout;
+    use super::{ObjectMeta, Rollout, is_current};
 
     #[test]
     fn pods_of_yesterdays_template_are_not_ready() {
@@ -227,7 +230,9 @@ mod tests {
             (2, 3, 0, 3, 0),
             (2, 0, 0, 0, 0),
         ] {
-            let rollout = Rollout { generation: Some(2), observed: Some(observed), pods, present, ready };
+            let metadata = ObjectMeta { generation: Some(2), ..ObjectMeta::default() };
+            let is_current = is_current(&metadata, Some(observed));
+            let rollout = Rollout { is_current, pods, present, ready };
             assert_eq!(rollout.ready(), expected, "{observed} {pods} {present} {ready}");
         }
     }

@@ -43,14 +43,9 @@ pub fn execute(global: &Global, args: &ClaimsArgs) -> CommandResult {
     let mut table = Builder::default();
     table.push_record(["id", "promise", "standing", "by"]);
     for (claim, standing) in claims.iter().zip(&found) {
-        let reason = claim.reason.iter().filter(|_| !matches!(standing, Standing::Proven { .. }));
+        let because = open_because(claim, standing).cloned();
         let (standing, by) = words(standing);
-        let by = [by]
-            .into_iter()
-            .filter(|by| !by.is_empty())
-            .chain(reason.cloned())
-            .collect::<Vec<_>>()
-            .join("; ");
+        let by = [by].into_iter().filter(|by| !by.is_empty()).chain(because).collect::<Vec<_>>().join("; ");
         table.push_record([claim.id.as_str(), &claim.promise, &standing, &by]);
     }
     let mut table = table.build();
@@ -67,15 +62,19 @@ pub fn execute(global: &Global, args: &ClaimsArgs) -> CommandResult {
 /// As `--json` has it: `status` in plain words, the experiments that say so, and why it is not more.
 fn row(claim: &Claim, standing: &Standing) -> Value {
     let (status, by) = words(standing);
-    let proven = matches!(standing, Standing::Proven { .. });
     json!({
         "id": claim.id,
         "promise": claim.promise,
         "status": status,
         "experiment": (!matches!(standing, Standing::NotBuilt { .. }) && !by.is_empty()).then_some(by),
-        "reason": claim.reason.as_ref().filter(|_| !proven),
+        "reason": open_because(claim, standing),
         "standing": standing,
     })
+}
+
+/// What is written of why it is not more; nothing of one that is proven.
+fn open_because<'a>(claim: &'a Claim, standing: &Standing) -> Option<&'a String> {
+    claim.reason.as_ref().filter(|_| !matches!(standing, Standing::Proven { .. }))
 }
 
 fn words(standing: &Standing) -> (String, String) {

@@ -12,7 +12,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
 use super::Sink;
-use crate::cluster::{deployment_info, node_info, pod_info, set_info};
+use crate::cluster::{deployment_info, is_current, node_info, pod_info, set_info};
 use crate::model::{Component, Leadership, Observation, PodInfo, WorkloadInfo};
 
 const BEAT: Duration = Duration::from_secs(1);
@@ -174,11 +174,11 @@ async fn replicas<S: Sink>(client: &Client, namespace: &str, sink: S) {
     let sets = Api::<StatefulSet>::namespaced(client.clone(), namespace);
     let deployed = |one: &Deployment| {
         let observed = one.status.as_ref().and_then(|status| status.observed_generation);
-        (observed >= one.metadata.generation).then(|| deployment_info(one))
+        is_current(&one.metadata, observed).then(|| deployment_info(one))
     };
     let set = |one: &StatefulSet| {
         let observed = one.status.as_ref().and_then(|status| status.observed_generation);
-        (observed >= one.metadata.generation).then(|| set_info(one))
+        is_current(&one.metadata, observed).then(|| set_info(one))
     };
     futures::future::join(workloads(deployments, deployed, sink.clone()), workloads(sets, set, sink)).await;
 }
