@@ -236,6 +236,9 @@ pub struct DrillArgs {
     /// Seed of every choice; drawn and printed when absent
     #[arg(long)]
     pub seed: Option<u64>,
+    /// How often each drill; from the second on with seeds derived from the first
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub repeat: u32,
 }
 
 #[derive(Debug, Clone, Args)]

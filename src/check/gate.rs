@@ -55,22 +55,40 @@ pub(super) fn silent_probes(timeline: &Timeline, window: Window) -> Vec<String> 
     known.difference(&looked).map(|probe| format!("probe {probe} was silent")).collect()
 }
 
-fn members_missing(experiment: &Experiment, timeline: &Timeline, window: Window) -> Vec<String> {
-    let mut counts: BTreeMap<Component, (u32, u32)> = BTreeMap::new();
-    let mut problems = Vec::new();
-    let mut lower = BTreeSet::new();
-    for (at_ms, observation) in timeline.observations(0).filter(|(at_ms, _)| *at_ms < window.end_ms) {
-        if let Observation::Redundancy { component, have, want } = observation {
-            counts.insert(*component, (*have, *want));
-            if at_ms >= window.start_ms && have < want {
-                lower.insert(*component);
-            }
+/// What was counted of one component so far.
+#[derive(Default)]
+struct Members {
+    have: u32,
+    want: u32,
+    /// As many as were wanted when all of them were there last.
+    complete: Option<u32>,
+    lacked: bool,
+}
+
+impl Members {
+    /// A member that an autoscaler adds is not missed before it was there once; one that went is.
+    fn count(&mut self, have: u32, want: u32, in_window: bool) {
+        let lacks = have < self.complete.map_or(want, |complete| complete.min(want));
+        self.lacked = lacks || self.lacked && in_window;
+        (self.have, self.want) = (have, want);
+        if have >= want {
+            self.complete = Some(want);
         }
     }
-    for (component, (have, want)) in &counts {
+}
+
+fn members_missing(experiment: &Experiment, timeline: &Timeline, window: Window) -> Vec<String> {
+    let mut counts: BTreeMap<Component, Members> = BTreeMap::new();
+    for (at_ms, observation) in timeline.observations(0).filter(|(at_ms, _)| *at_ms < window.end_ms) {
+        if let Observation::Redundancy { component, have, want } = observation {
+            counts.entry(*component).or_default().count(*have, *want, at_ms >= window.start_ms);
+        }
+    }
+    let mut problems = Vec::new();
+    for (component, Members { have, want, lacked, .. }) in &counts {
         if have != want || *want == 0 {
             problems.push(format!("{component} has {have} of {want} members in sync"));
-        } else if lower.contains(component) {
+        } else if *lacked {
             problems.push(format!("{component} lacked a member for a while"));
         }
     }
@@ -106,7 +124,7 @@ mod tests {
     use super::super::testing::{Build, experiment};
     use crate::model::ErrorClass::ServerStatus;
     use crate::model::Verdict::{Inconclusive, Pass};
-    use crate::model::{Component, Observation};
+    use crate::model::{Component, Observation, Window};
 
     #[test]
     fn only_a_steady_baseline_opens_the_gate() {
@@ -138,6 +156,14 @@ mod tests {
             ("no probe", steady().probes_until(0), Inconclusive),
             ("a member is missing", steady().members(2_000, 2), Inconclusive),
             ("a member was missing", steady().members(2_000, 2).members(3_000, 3), Inconclusive),
+            ("one that is added comes", steady().members_of(2_000, 3, 4).members_of(6_000, 4, 4), Pass),
+            ("one that is added does not come", steady().members_of(2_000, 3, 4), Inconclusive),
+            (
+                "one goes while one is added",
+                steady().members_of(2_000, 2, 4).members_of(6_000, 4, 4),
+                Inconclusive,
+            ),
+            ("one is taken away", steady().members_of(2_000, 3, 2).members_of(6_000, 2, 2), Pass),
             ("the target is not counted", steady().no_members(), Inconclusive),
             ("a node is down", steady().node_ready(5_000, false), Inconclusive),
             ("a node was down", steady().node_ready(5_000, false).node_ready(6_000, true), Pass),
@@ -149,6 +175,16 @@ mod tests {
             let timeline = build.timeline();
             let finding = super::baseline(&experiment(), &timeline, timeline.windows.baseline);
             assert_eq!(finding.verdict, verdict, "{name}: {}", finding.reason);
+        }
+    }
+
+    #[test]
+    fn what_lacks_a_member_when_the_baseline_begins_is_not_steady() {
+        let timeline = Build::steady().members(2_000, 2).members(4_000, 3).timeline();
+        for (start_ms, verdict) in [(0, Inconclusive), (3_000, Inconclusive), (4_001, Pass)] {
+            let window = Window { start_ms, ..timeline.windows.baseline };
+            let finding = super::baseline(&experiment(), &timeline, window);
+            assert_eq!(finding.verdict, verdict, "from {start_ms} ms: {}", finding.reason);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! `recovery-time`: from the first injection until clients' requests succeed, and keep succeeding.
 //!
-//! The bound is on the *client* phase (see [`super::client`]); the others are shown as evidence, and
-//! `replicas-restored` bounds redundancy. Pass: proven within the bound. Fail: even the most forgiving
+//! The bound is on the *client* phase (see [`super::client`]), or on the one that is named; the others are shown as evidence.
+//! A named phase that was not seen is inconclusive. Of clients: pass: proven within the bound. Fail: even the most forgiving
 //! reading breaks it, or clients were still failing when the load ended. Inconclusive: the generator's own limits,
 //! a load that stopped, or a window too short to hold `stableForSeconds` stand between.
 
-use crate::model::{CheckSpec, Finding, RecoveryPhases, Timeline, Verdict};
+use crate::model::{CheckSpec, Finding, RecoveryPhase, RecoveryPhases, Timeline, Verdict};
 
 use super::client::client;
 use super::recovery::{STABLE_FOR_SECONDS, phases};
@@ -19,6 +19,9 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
         return inconclusive(spec, "no fault was injected");
     };
     let stable_for = bound(spec.stable_for_seconds).unwrap_or(STABLE_FOR_SECONDS);
+    if let Some(phase) = spec.phase.filter(|phase| *phase != RecoveryPhase::Client) {
+        return of_phase(spec, phase, max_seconds, &phases(timeline, stable_for));
+    }
     let max_ms = bound_ms(max_seconds);
     let recovery = client(timeline, injection_ms, bound_ms(stable_for));
     let bounds = format!("at most {max_seconds} s are allowed");
@@ -58,6 +61,16 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
     finding(spec, verdict, reason).with_evidence(recovery.streams.into_iter().chain([stages]))
 }
 
+fn of_phase(spec: &CheckSpec, phase: RecoveryPhase, max_seconds: f64, phases: &RecoveryPhases) -> Finding {
+    let name = phase.as_str();
+    let Some(ms) = phases.of(phase) else {
+        return inconclusive(spec, format!("{name} was not seen")).with_evidence([describe(phases)]);
+    };
+    let verdict = if ms <= bound_ms(max_seconds) { Verdict::Pass } else { Verdict::Fail };
+    let reason = format!("{name} {} after injection, at most {max_seconds} s are allowed", seconds(ms));
+    finding(spec, verdict, reason).with_evidence([describe(phases)])
+}
+
 fn describe(phases: &RecoveryPhases) -> String {
     let named = phases.named();
     let parts =
@@ -70,7 +83,7 @@ mod tests {
     use super::super::testing::{Build, verdicts};
     use crate::model::ErrorClass::{NotSent, ServerStatus};
     use crate::model::Verdict::{Fail, Inconclusive, Pass};
-    use crate::model::{CheckKind, CheckSpec};
+    use crate::model::{CheckKind, CheckSpec, RecoveryPhase};
 
     fn spec() -> CheckSpec {
         CheckSpec { max_seconds: Some(5.0), ..CheckSpec::new(CheckKind::RecoveryTime) }
@@ -102,6 +115,26 @@ mod tests {
                 ("no fault", Build::steady().no_faults(), Inconclusive),
             ],
         );
+    }
+
+    #[test]
+    fn a_phase_may_be_bounded_by_itself() {
+        // Killed at 12.0 s: gone at 12.2, another leads at 14.0, endpoints at 15.0, all members back at 18.0.
+        for (phase, seen, late) in [
+            (RecoveryPhase::Detect, 0.2, 0.1),
+            (RecoveryPhase::Elect, 2.0, 1.9),
+            (RecoveryPhase::Route, 3.0, 2.9),
+            (RecoveryPhase::Redundancy, 6.0, 5.9),
+            (RecoveryPhase::Total, 6.0, 5.9),
+        ] {
+            let within = |max| CheckSpec { max_seconds: Some(max), phase: Some(phase), ..spec() };
+            verdicts(&within(seen), [(phase.as_str(), Build::steady(), Pass)]);
+            verdicts(&within(late), [(phase.as_str(), Build::steady(), Fail)]);
+            let unseen = Build::stack_that_notices_nothing();
+            verdicts(&within(60.0), [("nothing of it was seen", unseen, Inconclusive)]);
+        }
+        let client = CheckSpec { phase: Some(RecoveryPhase::Client), ..spec() };
+        verdicts(&client, [("the same as none", Build::steady().errors(12_000, 18_000, ServerStatus), Fail)]);
     }
 
     #[test]

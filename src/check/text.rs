@@ -7,6 +7,7 @@ pub(super) fn name(spec: &CheckSpec) -> String {
     let parts: Vec<String> = [
         spec.window.map(|window| window.as_str().to_owned()),
         spec.quantile.map(|q| format!("q {q}")),
+        spec.phase.map(|phase| phase.as_str().to_owned()),
         spec.store.map(|store| store.as_str().to_owned()),
         spec.component.map(|component| component.as_str().to_owned()),
         spec.alert.clone(),

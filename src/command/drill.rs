@@ -6,13 +6,13 @@ use std::sync::Arc;
 use kube::core::DynamicObject;
 
 use crate::cli::{DrillArgs, Global};
-use crate::cluster::forget_jobs;
+use crate::cluster::{ClusterError, forget_jobs};
 use crate::command::files::{self, NamedBy, usage};
-use crate::command::record::{Place, Telling, fresh_directory, refuse_out, refuse_residue};
+use crate::command::record::{Place, Repeat, Telling, fresh_directory, refuse_out, refuse_residue};
 use crate::command::session::{self, Session};
 use crate::command::{CommandResult, Failure};
 use crate::exit::Exit;
-use crate::model::{Drill, ExperimentReport, Report, RunId, Scenario, Seed};
+use crate::model::{Drill, ExperimentReport, Report, RunId, Scenario, Seed, StoreRestore};
 use crate::report::Series;
 use crate::run::{Drilling, LiveLoad, LiveWorld, Stop, run_drill};
 use crate::stack;
@@ -56,7 +56,7 @@ pub async fn execute(global: &Global, args: &DrillArgs) -> CommandResult {
             .hint("nothing was destroyed; the stack needs its backup and its stores")
     })?;
     let drills = Drills { session: &session, world: &world, run: &run, seed, stop: &stop, out: &out };
-    let report = drills.all(&loaded).await?;
+    let report = drills.all(&loaded, args.repeat).await?;
     withdraw(&session, &offered, &report).await;
     Telling::end(global, &report, &out)
 }
@@ -105,12 +105,33 @@ async fn withdraw(session: &Session, offered: &[DynamicObject], report: &Report)
         eprintln!("mettle: the data are not back: `mettle revert` runs the restore again");
         return;
     }
+    take_away(session, offered, &[format!("drill-{}e", report.run)]).await;
+}
+
+async fn take_away(session: &Session, offered: &[DynamicObject], jobs: &[String]) {
     let gone = async {
         stack::withdraw_restores(&session.client, offered).await?;
-        forget_jobs(&session.client, stack::NAMESPACE, &format!("drill-{}e", report.run)).await
+        for prefix in jobs {
+            forget_jobs(&session.client, stack::NAMESPACE, prefix).await?;
+        }
+        Ok::<_, ClusterError>(())
     };
     if let Err(error) = gone.await {
         eprintln!("mettle: the restore jobs were not taken away: {error}");
+    }
+}
+
+/// What drills that were killed had offered, once nothing of them is open any more.
+pub(super) async fn clear_after(session: &Session, restored: &[StoreRestore]) {
+    let jobs: Vec<String> =
+        restored.iter().map(|one| one.job.trim_end_matches("-restore").to_owned()).collect();
+    if jobs.is_empty() {
+        return;
+    }
+    let kubectl = session.kubectl().await;
+    match stack::restores(&session.client, &kubectl, &files::home().join(RESTORES)).await {
+        Ok(offered) => take_away(session, &offered, &jobs).await,
+        Err(error) => eprintln!("mettle: the restore jobs were not taken away: {error}"),
     }
 }
 
@@ -125,7 +146,7 @@ struct Drills<'a> {
 
 impl Drills<'_> {
     /// One after another, until one leaves something behind.
-    async fn all(&self, loaded: &[Loaded]) -> Result<Report, Failure> {
+    async fn all(&self, loaded: &[Loaded], times: u32) -> Result<Report, Failure> {
         let absent = stack::not_run_here(&self.session.client).await;
         let telling = Telling {
             run: self.run.clone(),
@@ -133,14 +154,16 @@ impl Drills<'_> {
             cluster: &self.session.label,
             started_at: Telling::now(),
             absent: absent.map_err(|error| Failure::new(Exit::SetUp, error))?,
-            wanted: loaded.len(),
+            wanted: loaded.len() * times as usize,
             out: self.out,
         };
         let load = LiveLoad::new(self.session.client.clone());
         let (mut drills, series) = (Vec::new(), Series::new());
         let mut report = telling.write(&drills, &series)?;
-        for (index, one) in loaded.iter().enumerate() {
-            drills.push(self.one(index, one, &load).await?);
+        let each =
+            loaded.iter().enumerate().flat_map(|one| Repeat::each(times).map(move |repeat| (one, repeat)));
+        for ((index, one), repeat) in each {
+            drills.push(self.one(index, one, repeat, &load).await?);
             report = telling.write(&drills, &series)?;
             if self.stop.is_requested() || drills.iter().any(|drill| !drill.residue.is_empty()) {
                 break;
@@ -149,23 +172,30 @@ impl Drills<'_> {
         Ok(report)
     }
 
-    async fn one(&self, index: usize, one: &Loaded, load: &LiveLoad) -> Result<ExperimentReport, Failure> {
+    async fn one(
+        &self,
+        index: usize,
+        one: &Loaded,
+        repeat: Repeat,
+        load: &LiveLoad,
+    ) -> Result<ExperimentReport, Failure> {
         let name = &one.drill.drill;
-        let run = RunId(format!("{}e{index}", self.run));
+        let run = RunId(repeat.run(&format!("{}e{index}", self.run)));
         let journal = self.session.journals.join(format!("{run}-{name}.jsonl"));
-        let place = Place::open(self.out, name, Some(journal), &self.session.label)?;
-        let report = run_drill(Drilling {
+        let place = Place::open(self.out, &repeat.label(name), Some(journal), &self.session.label)?;
+        let mut report = run_drill(Drilling {
             world: self.world,
             load,
             drill: &one.drill,
             scenario: &one.scenario,
             run: &run,
-            seed: self.seed,
+            seed: repeat.seed(self.seed),
             settings: &place.settings,
             stop: self.stop,
             recorder: &place.recorder,
         })
         .await;
+        report.repeat = repeat.0;
         place.close(&report)?;
         Ok(report)
     }

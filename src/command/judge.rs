@@ -9,8 +9,10 @@ use crate::cli::{Global, JudgeArgs};
 use crate::command::files::{self, NamedBy};
 use crate::command::{CommandResult, Failure, one_sentence, report as report_command};
 use crate::exit::Exit;
-use crate::model::{CheckSpec, Experiment, ExperimentReport, Report, Verdict};
-use crate::run::{judge_again, read_evidence};
+use crate::model::{
+    CheckSpec, EvidenceFiles, Experiment, ExperimentRecord, ExperimentReport, Report, Verdict,
+};
+use crate::run::{DrillRecord, Evidence, Recorded, is_of, judge_again, judge_drill_again, read_evidence};
 use crate::{check, report};
 
 /// Longest part of a report that is quoted where it differs.
@@ -129,17 +131,13 @@ fn one(
     if !matches!(inside.components().collect::<Vec<_>>()[..], [Component::Normal(_)]) {
         return Err(format!("its directory {:?} is not one of the run", files.directory));
     }
-    let evidence = read_evidence(&directory.join(inside), files);
-    let mut evidence = evidence.map_err(|error| one_sentence(&anyhow::Error::new(error)))?;
-    if evidence.record.experiment.name != stored.name {
-        return Err(format!("its files are those of {}", evidence.record.experiment.name));
-    }
-    if let Some(expect) = expect
-        && expect.name.as_ref().is_none_or(|name| *name == stored.name)
-    {
-        evidence.record.experiment.expect.clone_from(&expect.checks);
-    }
-    let mut report = judge_again(evidence);
+    let inside = directory.join(inside);
+    let expect_of = expect.filter(|expect| expect.name.as_ref().is_none_or(|name| *name == stored.name));
+    let mut report = if is_of::<DrillRecord>(files) {
+        drill(&inside, stored, files, expect_of)?
+    } else {
+        experiment(&inside, stored, files, expect_of)?
+    };
     report.repeat = stored.repeat;
     report.judged_by = Some(files.clone());
     match &stored.control {
@@ -150,6 +148,43 @@ fn one(
             Ok(report::with_control(report, control, says))
         }
     }
+}
+
+fn experiment(
+    inside: &Path,
+    stored: &ExperimentReport,
+    files: &EvidenceFiles,
+    expect: Option<&Expect>,
+) -> Result<ExperimentReport, String> {
+    let mut evidence: Evidence<ExperimentRecord> = evidence(inside, files)?;
+    let record = &mut evidence.record;
+    whose(&record.experiment.name, stored)?;
+    if let Some(expect) = expect {
+        record.experiment.expect.clone_from(&expect.checks);
+    }
+    Ok(judge_again(evidence))
+}
+
+fn drill(
+    inside: &Path,
+    stored: &ExperimentReport,
+    files: &EvidenceFiles,
+    expect: Option<&Expect>,
+) -> Result<ExperimentReport, String> {
+    if expect.is_some() {
+        return Err("it is a drill, whose bounds are its own: --expect is for experiments".to_owned());
+    }
+    let evidence: Evidence<DrillRecord> = evidence(inside, files)?;
+    whose(&evidence.record.drill.drill, stored)?;
+    Ok(judge_drill_again(evidence))
+}
+
+fn evidence<R: Recorded>(inside: &Path, files: &EvidenceFiles) -> Result<Evidence<R>, String> {
+    read_evidence(inside, files).map_err(|error| one_sentence(&anyhow::Error::new(error)))
+}
+
+fn whose(name: &str, stored: &ExperimentReport) -> Result<(), String> {
+    if name == stored.name { Ok(()) } else { Err(format!("its files are those of {name}")) }
 }
 
 /// In what the stored report is not what the evidence gives, part by part.

@@ -110,6 +110,34 @@ impl Telling<'_> {
     }
 }
 
+/// Which of several runs of the same experiment this is, from 1; absent when it is run once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Repeat(pub Option<u32>);
+
+impl Repeat {
+    /// All of them, of so many.
+    pub fn each(times: u32) -> impl Iterator<Item = Self> {
+        (1..=times).map(move |repeat| Self((times > 1).then_some(repeat)))
+    }
+
+    /// The first of several runs has the run's own seed: it is the one that a single run would be.
+    pub fn seed(self, seed: Seed) -> Seed {
+        match self.0 {
+            None | Some(1) => seed,
+            Some(repeat) => seed.derive(&format!("repeat/{repeat}")),
+        }
+    }
+
+    /// No name of an experiment has a dot, so none is another's repeat.
+    pub fn label(self, name: &str) -> String {
+        self.0.map_or_else(|| name.to_owned(), |repeat| format!("{name}.{repeat}"))
+    }
+
+    pub fn run(self, run: &str) -> String {
+        self.0.map_or_else(|| run.to_owned(), |repeat| format!("{run}r{repeat}"))
+    }
+}
+
 /// One experiment of a run: its directory, its recorder, its journal, and a person who looks on.
 pub(super) struct Place<'a> {
     out: &'a Path,

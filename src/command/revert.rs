@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{Global, RevertArgs};
-use crate::command::{CommandResult, Failure, provider_failure, session};
+use crate::command::{CommandResult, Failure, drill, provider_failure, session};
 use crate::exit::Exit;
-use crate::model::{OnConflict, Undo};
+use crate::model::{OnConflict, StoreRestore, Undo};
 use crate::provider;
 use crate::run::{
     Journal, JournalError, LiveWorld, Recorder, Reverted, RunClock, World, find_unreverted, open_changes,
@@ -27,7 +27,8 @@ pub async fn execute(global: &Global, args: &RevertArgs) -> CommandResult {
         Some(journal) => vec![journal.clone()],
         None => find_unreverted(&session::journals_of(global)).map_err(set_up)?,
     };
-    resume_servers(global, &journals).await?;
+    let undos = undos(&journals)?;
+    resume_servers(global, &undos).await?;
     let session = session::open(global).await?;
     let world = session.world().await?;
     let mut open = 0;
@@ -38,6 +39,9 @@ pub async fn execute(global: &Global, args: &RevertArgs) -> CommandResult {
         conflict |= reverted.has_conflict();
     }
     sweep(&session.journals);
+    if open == 0 {
+        drill::clear_after(&session, &restores(&undos)).await;
+    }
     let residue = world.residue().await.map_err(|error| Failure::new(Exit::SetUp, error))?;
     if global.json {
         println!("{}", serde_json::json!({ "journals": journals.len(), "open": open, "residue": residue }));
@@ -55,17 +59,33 @@ pub async fn execute(global: &Global, args: &RevertArgs) -> CommandResult {
     Ok(if open == 0 && residue.is_empty() { Exit::Pass } else { Exit::RevertIncomplete })
 }
 
+/// What is open in them.
+fn undos(journals: &[PathBuf]) -> Result<Vec<Undo>, Failure> {
+    let mut undos = Vec::new();
+    for journal in journals {
+        undos.extend(open_changes(journal).map_err(set_up)?.into_iter().map(|change| change.undo));
+    }
+    Ok(undos)
+}
+
+fn restores(undos: &[Undo]) -> Vec<StoreRestore> {
+    let restore = undos.iter().filter_map(|undo| match undo {
+        Undo::RestoreStore { restore } => Some(restore.clone()),
+        _ => None,
+    });
+    restore.collect()
+}
+
 /// A run that died may have left the API server stopped: it is resumed before anybody asks it anything. What was stopped
 /// stays open in the journal, and is reverted with the rest.
-async fn resume_servers(global: &Global, journals: &[PathBuf]) -> Result<(), Failure> {
-    let mut parts = BTreeSet::new();
-    for journal in journals {
-        let open = open_changes(journal).map_err(set_up)?.into_iter();
-        parts.extend(open.filter_map(|change| match change.undo {
-            Undo::ResumeControlPlane { part } => Some(part),
+async fn resume_servers(global: &Global, undos: &[Undo]) -> Result<(), Failure> {
+    let parts: BTreeSet<_> = undos
+        .iter()
+        .filter_map(|undo| match undo {
+            Undo::ResumeControlPlane { part } => Some(*part),
             _ => None,
-        }));
-    }
+        })
+        .collect();
     if parts.is_empty() {
         return Ok(());
     }

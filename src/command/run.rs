@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cli::{DownArgs, Global, RunArgs, UpArgs};
 use crate::command::files::{self, Loaded};
-use crate::command::record::{Place, Telling, fresh_directory, refuse_out, refuse_residue};
+use crate::command::record::{Place, Repeat, Telling, fresh_directory, refuse_out, refuse_residue};
 use crate::command::session::{self, Session};
 use crate::command::{CommandResult, Failure, down, script, up};
 use crate::exit::Exit;
@@ -69,7 +69,7 @@ async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandR
     let (mut experiments, mut series) = (Vec::new(), Series::new());
     let mut report = telling.write(&experiments, &series)?;
     'all: for (index, one) in loaded.iter().enumerate() {
-        for repeat in 1..=args.repeat {
+        for repeat in Repeat::each(args.repeat) {
             let ran = Ran {
                 session: &session,
                 world: &world,
@@ -77,7 +77,7 @@ async fn run_all(global: &Global, args: &RunArgs, loaded: &[Loaded]) -> CommandR
                 one,
                 run: format!("{run}e{index}"),
                 seed,
-                repeat: (args.repeat > 1).then_some(repeat),
+                repeat,
                 stop: &stop,
                 out: &out,
             };
@@ -100,14 +100,6 @@ fn leaves_something(report: &ExperimentReport) -> bool {
     !report.residue.is_empty() || report.control.as_deref().is_some_and(leaves_something)
 }
 
-/// The first of several runs has the run's own seed: it is the one that a single run would be.
-fn seed_of(seed: Seed, repeat: Option<u32>) -> Seed {
-    match repeat {
-        None | Some(1) => seed,
-        Some(repeat) => seed.derive(&format!("repeat/{repeat}")),
-    }
-}
-
 /// One run of one experiment.
 struct Ran<'a> {
     session: &'a Session,
@@ -116,7 +108,7 @@ struct Ran<'a> {
     one: &'a Loaded,
     run: String,
     seed: Seed,
-    repeat: Option<u32>,
+    repeat: Repeat,
     stop: &'a Stop,
     out: &'a Path,
 }
@@ -127,11 +119,11 @@ impl Ran<'_> {
         let control = self.go(true, series).await?;
         let says = check::against_control(&control);
         let experiment = if self.stop.is_requested() || leaves_something(&control) {
-            let seed = seed_of(self.seed, self.repeat);
+            let seed = self.repeat.seed(self.seed);
             let (name, outcome) = (self.one.experiment.name.clone(), control.outcome.clone());
             let unrun = Finding::new("run", Verdict::Inconclusive, "nothing was injected after its control");
             let report = ExperimentReport::new(name, Verdict::Inconclusive, outcome, seed);
-            ExperimentReport { findings: vec![unrun], repeat: self.repeat, ..report }
+            ExperimentReport { findings: vec![unrun], repeat: self.repeat.0, ..report }
         } else {
             self.go(false, series).await?
         };
@@ -139,11 +131,10 @@ impl Ran<'_> {
     }
 
     async fn go(&self, control: bool, series: &mut Series) -> Result<ExperimentReport, Failure> {
-        // No name of an experiment has a dot, so none is another's repeat.
-        let repeat = self.repeat.map(|repeat| format!(".{repeat}")).unwrap_or_default();
-        let label = format!("{}{repeat}{}", self.one.experiment.name, if control { ".control" } else { "" });
-        let seed = seed_of(self.seed, self.repeat);
-        let run = self.repeat.map_or(self.run.clone(), |repeat| format!("{}r{repeat}", self.run));
+        let label = self.repeat.label(&self.one.experiment.name);
+        let label = if control { format!("{label}.control") } else { label };
+        let seed = self.repeat.seed(self.seed);
+        let run = self.repeat.run(&self.run);
         let run = &RunId(if control { format!("{run}c") } else { run });
         let experiment = &self.one.experiment;
         let journal = self.session.journals.join(format!("{run}-{}.jsonl", experiment.name));
@@ -161,7 +152,7 @@ impl Ran<'_> {
             control,
         })
         .await;
-        report.repeat = self.repeat;
+        report.repeat = self.repeat.0;
         let seconds = place.close(&report)?.into_iter().filter_map(|event| match event.fact {
             Fact::Load(second) => Some(second),
             _ => None,

@@ -21,4 +21,4 @@ pub use redis::found as redis_found;
 pub use rows::Rows;
 pub use sessions::{Held, ask_all, hold, server_sessions};
 pub use size::{Moment, moment as postgres_moment, redis_bytes};
-pub use topics::found as kafka_found;
+pub use topics::{TopicSettings, found as kafka_found, settings as topic_settings};

@@ -19,6 +19,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::cluster::{ClusterError, Dialer, PodAddress, Stream};
 use crate::model::{OpId, RunId};
 
+mod settings;
+
+pub use settings::{TopicSettings, settings};
+
 const PORT: u16 = 9092;
 const DIAL_DEADLINE: Duration = Duration::from_secs(5);
 /// The topics of the platform's events. Each event has an id that never changes, `kind:operation`, in this header.
@@ -53,7 +57,8 @@ pub async fn found(
 }
 
 async fn read_all(dialer: &Dialer, pods: &[PodAddress], run: &RunId) -> Result<Vec<OpId>, String> {
-    let cluster = describe(dialer, pods).await?;
+    let topic = |name| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+    let (cluster, _) = describe(dialer, pods, Some(TOPICS.map(topic).into())).await?;
     let mut events = Events { prefix: format!("{run}-"), found: Vec::new() };
     for (leader, partitions) in led_by(&cluster)? {
         let host = cluster.brokers.iter().find(|broker| broker.node_id == leader);
@@ -70,19 +75,21 @@ async fn read_all(dialer: &Dialer, pods: &[PodAddress], run: &RunId) -> Result<V
     Ok(events.found)
 }
 
-/// The first broker that answers speaks for all.
-async fn describe(dialer: &Dialer, pods: &[PodAddress]) -> Result<MetadataResponse, String> {
-    let topic = |name| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
-    let request = MetadataRequest::default()
-        .with_topics(Some(TOPICS.map(topic).into()))
-        .with_allow_auto_topic_creation(false);
+/// The first broker that answers speaks for all. Without topics, of all there are.
+async fn describe(
+    dialer: &Dialer,
+    pods: &[PodAddress],
+    topics: Option<Vec<MetadataRequestTopic>>,
+) -> Result<(MetadataResponse, Broker), String> {
+    let request = MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(false);
     let mut why = "there is no broker".to_owned();
     for pod in pods {
         let answer = async {
-            Broker::open(dialer, pod).await?.ask(ApiKey::Metadata, METADATA_VERSION, &request).await
+            let mut broker = Broker::open(dialer, pod).await?;
+            broker.ask(ApiKey::Metadata, METADATA_VERSION, &request).await.map(|cluster| (cluster, broker))
         };
         match answer.await {
-            Ok(cluster) => return Ok(cluster),
+            Ok(answer) => return Ok(answer),
             Err(error) => why = error,
         }
     }

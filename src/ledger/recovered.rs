@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::Found;
 use crate::model::{OpId, Operation, OperationOutcome, Store};
 
 const EXAMPLES_MAX: usize = 20;
 
 /// When what happened in a drill, µs on the run's clock.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passage {
     /// The backup is of some moment between these.
     pub backup_us: (u64, u64),

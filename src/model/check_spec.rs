@@ -101,6 +101,32 @@ impl TripsBy {
     }
 }
 
+/// A stretch of a recovery, always from the injection on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RecoveryPhase {
+    Detect,
+    Elect,
+    Route,
+    Client,
+    Redundancy,
+    Total,
+}
+
+impl RecoveryPhase {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Detect => "detect",
+            Self::Elect => "elect",
+            Self::Route => "route",
+            Self::Client => "client",
+            Self::Redundancy => "redundancy",
+            Self::Total => "total",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CheckSpec {
@@ -127,6 +153,9 @@ pub struct CheckSpec {
     /// `recovery-time`: how long it must hold to count.
     #[serde(default)]
     pub stable_for_seconds: Option<f64>,
+    /// `recovery-time`: which phase is bounded; `client` when absent.
+    #[serde(default)]
+    pub phase: Option<RecoveryPhase>,
     /// `lost-writes`, `duplicated-writes`, `reordered-writes`, `stale-reads`, `dirty-reads`.
     #[serde(default)]
     pub store: Option<Store>,
@@ -189,6 +218,7 @@ impl CheckSpec {
             max_ratio_to_baseline: None,
             max_seconds: None,
             stable_for_seconds: None,
+            phase: None,
             store: None,
             max: None,
             component: None,
@@ -206,7 +236,7 @@ impl CheckSpec {
         }
     }
 
-    fn fields(&self) -> [Field; 21] {
+    fn fields(&self) -> [Field; 22] {
         use CheckKind::{
             AlertFires, Amplification, Breaker, Degraded, DirtyReads, DuplicatedWrites, ErrorRate, Latency,
             LostWrites, RecoveryTime, ReorderedWrites, ReplicasRestored, Scales, SingleWriter, StaleReads,
@@ -226,6 +256,7 @@ impl CheckSpec {
             ("maxRatioToBaseline", self.max_ratio_to_baseline.is_some(), &[Latency], &[]),
             ("maxSeconds", self.max_seconds.is_some(), MAY_BE_TIMED, TIMED),
             ("stableForSeconds", self.stable_for_seconds.is_some(), &[RecoveryTime], &[]),
+            ("phase", self.phase.is_some(), &[RecoveryTime], &[]),
             ("store", self.store.is_some(), STORED, STORED),
             ("max", self.max.is_some(), STORED, &[]),
             ("component", self.component.is_some(), OF_ONE, ONE),
@@ -324,6 +355,8 @@ mod tests {
             "{check: error-rate, window: fault, maxPercent: 5}",
             "{check: error-rate, window: fault, maxPercent: 100}",
             "{check: latency, window: fault, quantile: 0.9}",
+            "{check: recovery-time, phase: route, maxSeconds: 9}",
+            "{check: replicas-restored, phase: route, maxSeconds: 9}",
             "{check: alert-fires, alert: ServiceDown, component: inference, maxSeconds: 60, resolvedMaxSeconds: 90}",
             "{check: alert-fires, alert: ServiceDown, maxSeconds: 60}",
             "{check: breaker, component: inference, opensWithinSeconds: 10, closesWithinSeconds: 0}",

@@ -36,7 +36,7 @@ mod verdict;
 mod watch;
 
 pub use change::{Change, ClaimRef, Command, ControlPlanePart, Look, NodeHow, PodRef, StoreRestore, Undo};
-pub use check_spec::{CheckKind, CheckSpec, TripsBy, WindowName};
+pub use check_spec::{CheckKind, CheckSpec, RecoveryPhase, TripsBy, WindowName};
 pub use claim::Claim;
 pub use comparison::{ComparedExperiment, ComparedFigure, Comparison, Margins};
 pub use drill::{Drill, DrillMethod, DrillTarget};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, RepeatsReport, RunId, RunOutcome, Seed, Store, Verdict};
+use super::{Finding, RecoveryPhase, RepeatsReport, RunId, RunOutcome, Seed, Store, Verdict};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
@@ -82,6 +82,12 @@ impl ExperimentReport {
             control: None,
             judged_by: None,
         }
+    }
+
+    /// Something of what it was judged by is amiss: it is no pass.
+    pub fn doubt(&mut self, why: String) {
+        self.findings.push(Finding::new("evidence", Verdict::Inconclusive, why));
+        self.verdict = self.verdict.max(Verdict::Inconclusive);
     }
 }
 
@@ -183,6 +189,18 @@ impl RecoveryPhases {
             ("redundancy", self.redundancy),
             ("total", self.total),
         ]
+    }
+
+    #[must_use]
+    pub fn of(&self, phase: RecoveryPhase) -> Option<u64> {
+        match phase {
+            RecoveryPhase::Detect => self.detect,
+            RecoveryPhase::Elect => self.elect,
+            RecoveryPhase::Route => self.route,
+            RecoveryPhase::Client => self.client,
+            RecoveryPhase::Redundancy => self.redundancy,
+            RecoveryPhase::Total => self.total,
+        }
     }
 }
 

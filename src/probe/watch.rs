@@ -154,10 +154,12 @@ fn service_of(slice: &EndpointSlice) -> Option<String> {
     slice.labels().get("kubernetes.io/service-name").cloned()
 }
 
-/// Endpoints that are ready; one without a pod is named by its address.
+/// Endpoints that are ready; one without a pod is named by its address. A service that publishes pods which are not ready
+/// calls each of its endpoints ready, always: there it counts whether the pod serves.
 fn serving(slice: &EndpointSlice) -> Vec<String> {
     let ready = slice.endpoints.iter().filter(|endpoint| {
-        endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+        let conditions = endpoint.conditions.clone().unwrap_or_default();
+        conditions.ready.unwrap_or(true) && conditions.serving.unwrap_or(true)
     });
     ready
         .map(|endpoint| match &endpoint.target_ref {
@@ -215,5 +217,30 @@ async fn beat<S: Sink>(client: &Client, sink: S) {
         if matches!(answered, Ok(Ok(_))) {
             sink.observe(Observation::Heartbeat { probe: "api".to_owned() });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_is_published_and_does_not_serve_takes_no_traffic() {
+        let endpoint = |name: &str, ready: Option<bool>, serving: Option<bool>| {
+            json!({ "addresses": ["10.0.0.1"], "targetRef": { "name": name },
+                "conditions": { "ready": ready, "serving": serving } })
+        };
+        let slice = json!({ "addressType": "IPv4", "metadata": { "name": "s" }, "endpoints": [
+            endpoint("serves", Some(true), Some(true)),
+            endpoint("away", Some(false), Some(false)),
+            endpoint("ends", Some(false), Some(true)),
+            endpoint("published", Some(true), Some(false)),
+            endpoint("of-before-there-was-a-word-for-it", None, None),
+            json!({ "addresses": ["10.0.0.2", "10.0.0.3"] }),
+        ] });
+        let slice = serde_json::from_value::<EndpointSlice>(slice).unwrap();
+        assert_eq!(serving(&slice), ["serves", "of-before-there-was-a-word-for-it", "10.0.0.2,10.0.0.3"]);
     }
 }

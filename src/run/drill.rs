@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::world::chain;
 use super::{
-    Entry, Journal, Load, LoadStart, Recorder, RunningLoad, Settings, Stop, World, WorldError, open_changes,
-    revert_all,
+    Entry, Journal, Load, LoadStart, Recorded, Recorder, RunningLoad, Settings, Stop, World, WorldError,
+    open_changes, revert_all,
 };
 use crate::cluster::StoreMembers;
 use crate::component::Moment;
@@ -29,6 +30,7 @@ use crate::model::{
 mod course;
 mod judge;
 mod plan;
+pub use judge::judge_drill_again;
 #[cfg(test)]
 mod tests;
 
@@ -64,7 +66,7 @@ pub struct Drilling<'a, W: DrillWorld, L: Load> {
 }
 
 /// What a drill has done and seen so far; survives its panic.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct Course {
     passage: Passage,
     windows: Windows,
@@ -78,6 +80,30 @@ struct Course {
     members: Option<(u32, u32)>,
     whole_us: Option<u64>,
     bytes_before: Option<u64>,
+}
+
+/// `drill.json`. With the other files of its directory it gives the same judgement at any time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrillRecord {
+    pub drill: Drill,
+    pub seed: Seed,
+    course: Course,
+    /// The store's size when all was over.
+    bytes_after: Option<u64>,
+    outcome: RunOutcome,
+    residue: Vec<String>,
+    /// How many operations were read when it was judged.
+    operations: usize,
+    /// Why the timeline is not whole, when it is not.
+    gap: Option<String>,
+}
+
+impl Recorded for DrillRecord {
+    const FILE: &'static str = "drill.json";
+
+    fn operations(&self) -> usize {
+        self.operations
+    }
 }
 
 /// Why the course ended before its end.

@@ -17,12 +17,28 @@ use crate::model::{Event, EvidenceFiles, ExperimentRecord, Operation, Store};
 
 const TIMELINE: &str = "timeline.jsonl";
 const OPERATIONS: &str = "operations.jsonl";
-const RECORD: &str = "record.json";
 
-/// All that one experiment is judged by.
+/// What a judgement needs besides the timeline, the operations and what the stores held.
+pub trait Recorded: Serialize + DeserializeOwned {
+    /// Its name among the files of the directory.
+    const FILE: &'static str;
+
+    /// How many operations were read when it was judged.
+    fn operations(&self) -> usize;
+}
+
+impl Recorded for ExperimentRecord {
+    const FILE: &'static str = "record.json";
+
+    fn operations(&self) -> usize {
+        self.operations
+    }
+}
+
+/// All that one experiment, or one drill, is judged by.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Evidence {
-    pub record: ExperimentRecord,
+pub struct Evidence<R = ExperimentRecord> {
+    pub record: R,
     pub events: Vec<Event>,
     pub operations: Vec<Operation>,
     /// Absent store: it was not read back.
@@ -66,13 +82,13 @@ fn found_name(store: Store) -> String {
 }
 
 /// Puts what is not there yet beside the timeline and the operations, and answers with every file's digest.
-pub(super) fn store(
+pub(super) fn store<R: Recorded>(
     directory: &Path,
-    record: &ExperimentRecord,
+    record: &R,
     found: &BTreeMap<Store, Found>,
 ) -> Result<EvidenceFiles, EvidenceError> {
-    write(&directory.join(RECORD), record)?;
-    let mut names = vec![RECORD.to_owned()];
+    write(&directory.join(R::FILE), record)?;
+    let mut names = vec![R::FILE.to_owned()];
     for (store, found) in found {
         let name = found_name(*store);
         write_found(&directory.join(&name), found)?;
@@ -90,11 +106,20 @@ pub(super) fn store(
     Ok(EvidenceFiles { directory: directory.unwrap_or_default(), files })
 }
 
-/// Reads the evidence of an experiment back, each file only if it is still what was judged.
+/// Whether these files are of what `R` records.
+#[must_use]
+pub fn is_of<R: Recorded>(files: &EvidenceFiles) -> bool {
+    files.files.contains_key(R::FILE)
+}
+
+/// Reads the evidence of an experiment, or of a drill, back, each file only if it is still what was judged.
 ///
 /// # Errors
 /// When a file is missing, was changed since, or is not what its name says.
-pub fn read_evidence(directory: &Path, files: &EvidenceFiles) -> Result<Evidence, EvidenceError> {
+pub fn read_evidence<R: Recorded>(
+    directory: &Path,
+    files: &EvidenceFiles,
+) -> Result<Evidence<R>, EvidenceError> {
     for (name, known) in &files.files {
         if digest(&directory.join(name))? != *known {
             return Err(EvidenceError::Altered(directory.join(name)));
@@ -104,15 +129,15 @@ pub fn read_evidence(directory: &Path, files: &EvidenceFiles) -> Result<Evidence
         true => Ok(directory.join(name)),
         false => Err(EvidenceError::Unlisted { directory: directory.to_owned(), name: name.to_owned() }),
     };
-    let record: ExperimentRecord = read_json(&listed(RECORD)?)?;
+    let record: R = read_json(&listed(R::FILE)?)?;
     let events = events(&listed(TIMELINE)?)?;
     let mut operations = match listed(OPERATIONS) {
         Ok(path) => read_operations(&path).map_err(EvidenceError::Operations)?,
-        Err(_) if record.operations == 0 => Vec::new(),
+        Err(_) if record.operations() == 0 => Vec::new(),
         Err(error) => return Err(error),
     };
     // What a load wrote that could not be stopped was never judged.
-    operations.truncate(record.operations);
+    operations.truncate(record.operations());
     let mut found = BTreeMap::new();
     for name in files.files.keys() {
         let store = name.strip_prefix("found-").and_then(|rest| rest.strip_suffix(".jsonl"));

@@ -41,11 +41,7 @@ pub(super) async fn judge<W: World, L: Load>(context: &Context<'_, W, L>, ended:
     let mut report = judge_again(Evidence { record, events, operations, found });
     match stored {
         Ok(files) => report.judged_by = Some(files),
-        Err(error) => {
-            let why = format!("what it was judged by could not be stored: {}", chain(&error));
-            report.findings.push(Finding::new("evidence", Verdict::Inconclusive, why));
-            report.verdict = report.verdict.max(Verdict::Inconclusive);
-        }
+        Err(error) => report.doubt(format!("what it was judged by could not be stored: {}", chain(&error))),
     }
     report
 }

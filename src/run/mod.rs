@@ -30,8 +30,8 @@ mod window;
 mod world;
 
 pub use clock::RunClock;
-pub use drill::{DrillWorld, Drilling, run_drill};
-pub use evidence::{Evidence, EvidenceError, read_evidence};
+pub use drill::{DrillRecord, DrillWorld, Drilling, judge_drill_again, run_drill};
+pub use evidence::{Evidence, EvidenceError, Recorded, is_of, read_evidence};
 pub use experiment::{Context, Settings, run_experiment};
 pub use inject::{InjectError, resolve, resolve_rehearsal, resolve_script};
 pub use journal::{Entry, Hook, Journal, JournalError, OpenChange, find_unreverted, open_changes};

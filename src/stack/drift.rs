@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::apply::{Kinds, dry_run, read};
 use super::render::{Images, PREFIX, kustomize, set_images};
+use super::scale::{self, Scaled};
 use super::up::HARNESS_POLICY;
 use super::{NAMESPACE, StackError};
 use crate::cluster::ClusterError;
@@ -50,7 +51,8 @@ pub async fn drift(client: &Client, kubectl: &Path, overlay: &Path) -> Result<Dr
         objects.push(object);
     }
     let kinds = Kinds::of(client, &objects).await?;
-    let looks = stream::iter(objects.iter().map(|object| look(client, &kinds, object)));
+    let scaled: Scaled = objects.iter().filter_map(scale::bounds).collect();
+    let looks = stream::iter(objects.iter().map(|object| look(client, &kinds, object, &scaled)));
     let found: Vec<Result<Option<String>, ClusterError>> = looks.buffered(AT_ONCE).collect().await;
     let mut drift = Drift { objects: objects.len(), ..Drift::default() };
     for look in found {
@@ -66,13 +68,16 @@ async fn look(
     client: &Client,
     kinds: &Kinds,
     object: &DynamicObject,
+    scaled: &Scaled,
 ) -> Result<Option<String>, ClusterError> {
     let kind = object.types.as_ref().map_or("", |types| types.kind.as_str());
     let name = format!("{kind} {}", object.name_any());
     let Some(there) = read(client, kinds, object).await? else {
         return Ok(Some(format!("{name} is not there")));
     };
-    let stated = dry_run(client, kinds, object).await?;
+    let mut object = object.clone();
+    scale::keep(&mut object, &there, scaled);
+    let stated = dry_run(client, kinds, &object).await?;
     let mut paths = Vec::new();
     for (field, value) in fields(&stated.data) {
         differences(value, there.data.get(field).unwrap_or(&Value::Null), field, &mut paths);

@@ -9,6 +9,7 @@ mod parts;
 mod ready;
 mod render;
 mod restore;
+mod scale;
 mod secret;
 mod up;
 
@@ -18,7 +19,7 @@ pub use ownership::Removal;
 pub use parts::{Parts, images, inventory};
 pub use ready::{Row, rows};
 pub use render::{Images, RenderError, kustomize, render};
-pub use restore::{offer_restores, withdraw_restores};
+pub use restore::{offer_restores, restores, withdraw_restores};
 pub use secret::{SECRET, read_password};
 pub use up::{Ground, Progress, StackError, UpRequest, agent_image, up};
 

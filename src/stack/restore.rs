@@ -23,13 +23,25 @@ pub async fn offer_restores(
     kubectl: &Path,
     overlay: &Path,
 ) -> Result<Vec<DynamicObject>, StackError> {
+    let objects = restores(client, kubectl, overlay).await?;
+    apply(client, &objects).await?;
+    Ok(objects)
+}
+
+/// What is offered, without offering it.
+///
+/// # Errors
+/// When a store does not stand, or the overlay cannot be rendered.
+pub async fn restores(
+    client: &Client,
+    kubectl: &Path,
+    overlay: &Path,
+) -> Result<Vec<DynamicObject>, StackError> {
     let mut images = Images::new();
     for store in STORES {
         images.insert(store.to_owned(), image_of(client, store).await?);
     }
-    let objects = render(kubectl, overlay, &Parts::default(), &images).await?;
-    apply(client, &objects).await?;
-    Ok(objects)
+    Ok(render(kubectl, overlay, &Parts::default(), &images).await?)
 }
 
 async fn image_of(client: &Client, store: &str) -> Result<String, ClusterError> {

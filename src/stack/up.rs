@@ -17,6 +17,7 @@ use super::apply::apply;
 use super::parts::{Parts, stages, tier};
 use super::ready::{Row, culprit, rows};
 use super::render::{Images, RenderError, render};
+use super::scale::{self, Scaled, Workload};
 use super::{NAMESPACE, certificate, ownership, secret};
 use crate::cluster::ClusterError;
 
@@ -87,39 +88,20 @@ pub async fn up(client: &Client, request: &UpRequest<'_>, progress: Progress<'_>
     apply(client, &definitions).await?;
     await_established(client, &definitions).await?;
     let (first, last) = stages(objects, |object| (kind(object).to_owned(), tier(object.labels())));
+    let scaled: Scaled = first.iter().chain(&last).filter_map(scale::bounds).collect();
     let mut applied = BTreeMap::new();
-    for stage in [first, last] {
+    for mut stage in [first, last] {
         progress(&format!("applying {} objects", stage.len()), &[]);
+        scale::keep_all(client, &mut stage, &scaled).await?;
         apply(client, &stage).await?;
-        applied.extend(stage.iter().filter_map(workload).map(|workload| (workload, 0)));
-        for (workload, least) in stage.iter().filter_map(least) {
-            applied.entry(workload).and_modify(|known| *known = least);
+        applied.extend(stage.iter().filter_map(scale::workload).map(|workload| (workload, 0)));
+        // Until an autoscaler has acted, the workload asks for fewer than it will have.
+        for (workload, wants) in stage.iter().filter_map(scale::bounds) {
+            applied.entry(workload).and_modify(|known| *known = *wants.start());
         }
         await_ready(client, progress, &applied).await?;
     }
     Ok(())
-}
-
-/// Namespace and `Kind/name`, as a row has them.
-type Workload = (String, String);
-
-fn workload(object: &DynamicObject) -> Option<Workload> {
-    let name = format!("{}/{}", kind(object), object.name_any());
-    matches!(kind(object), "Deployment" | "StatefulSet")
-        .then(|| (object.namespace().unwrap_or_default(), name))
-}
-
-/// What an autoscaler is for, and the replicas that it keeps at least: until it has acted, the workload asks for fewer
-/// than it will have.
-fn least(object: &DynamicObject) -> Option<(Workload, i32)> {
-    if kind(object) != "HorizontalPodAutoscaler" {
-        return None;
-    }
-    let spec = &object.data["spec"];
-    let of = &spec["scaleTargetRef"];
-    let name = format!("{}/{}", of["kind"].as_str()?, of["name"].as_str()?);
-    let least = i32::try_from(spec["minReplicas"].as_i64()?).ok()?;
-    Some(((object.namespace().unwrap_or_default(), name), least))
 }
 
 /// The API serves a new kind a moment after it accepted its definition.

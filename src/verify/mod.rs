@@ -13,6 +13,7 @@ mod refusals;
 mod routes;
 mod seen;
 mod sessions;
+mod topics;
 mod trace;
 
 use kube::Client;
@@ -110,6 +111,7 @@ pub async fn look(site: &Site, seen: &Seen) -> Vec<Row> {
         }
         Err(why) => rows.push(Row::new(Section::Monitoring, &["M1"], unseen("prometheus answers", why))),
     }
+    rows.push(topics::row(site, seen).await);
     rows.extend(routes::rows(site).await);
     rows.push(access::row(site).await);
     rows.sort_by_key(|row| row.section);

@@ -61,11 +61,20 @@ struct Target {
 const TARGETS: &str = "every target is scraped";
 
 fn targets(targets: &Targets) -> Finding {
-    let wrong = targets.active_targets.iter().filter(|target| target.health != "up").map(|target| {
+    let told = |target: &Target| {
         let label = |key: &str| target.labels.get(key).map_or("", String::as_str);
         format!("{} {} is {}: {}", label("job"), label("instance"), target.health, target.last_error)
-    });
-    all_of(TARGETS, targets.active_targets.len(), "targets", wrong.collect())
+    };
+    // Unknown: a server that has just started has not been to it yet.
+    let (unknown, known): (Vec<&Target>, Vec<_>) =
+        targets.active_targets.iter().partition(|target| target.health == "unknown");
+    let wrong = known.into_iter().filter(|target| target.health != "up").map(told);
+    let finding = all_of(TARGETS, targets.active_targets.len(), "targets", wrong.collect());
+    match unknown.first().filter(|_| finding.verdict == Verdict::Pass) {
+        Some(_) => unseen(TARGETS, format!("{} targets were not scraped yet", unknown.len()))
+            .with_evidence(unknown.into_iter().map(told)),
+        None => finding,
+    }
 }
 
 /// Every pod with metrics is a target: a component that nobody lists would pass the row above.
@@ -213,6 +222,9 @@ mod tests {
         };
         assert_eq!(targets(&of("up")).verdict, Pass);
         assert_eq!(targets(&of("down")).verdict, Fail);
+        assert_eq!(targets(&of("unknown")).verdict, Inconclusive);
+        let both = [of("unknown"), of("down")].into_iter().flat_map(|one| one.active_targets).collect();
+        assert_eq!(targets(&Targets { active_targets: both }).verdict, Fail);
         assert_eq!(targets(&Targets { active_targets: vec![] }).verdict, Inconclusive);
         let of = |health: &str, state: &str| -> Rules {
             serde_json::from_value(json!({ "groups": [{ "rules": [

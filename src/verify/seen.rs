@@ -6,7 +6,7 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, Client};
 use serde_json::Value;
 
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, PodAddress};
 
 const OBJECTS_MAX: u32 = 2000;
 
@@ -61,6 +61,20 @@ impl Seen {
     #[must_use]
     pub fn named(&self, kind: &str, name: &str) -> Option<&Value> {
         self.of(kind).iter().find(|object| object["metadata"]["name"] == name)
+    }
+
+    /// Where the pods with this label `app.kubernetes.io/name` are.
+    #[must_use]
+    pub fn addresses(&self, namespace: &str, app: &str) -> Vec<PodAddress> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let named = |pod: &&Value| pod["metadata"]["labels"]["app.kubernetes.io/name"] == app;
+        let pods = self.of("Pod").iter().filter(named);
+        let address = pods.map(|pod| PodAddress {
+            namespace: namespace.to_owned(),
+            name: text(&pod["metadata"]["name"]).unwrap_or_default(),
+            ip: text(&pod["status"]["podIP"]),
+        });
+        address.collect()
     }
 
     /// Pods that run, by their label `app.kubernetes.io/name`: name → how many.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Row, Section, Seen, Site, unseen};
-use crate::cluster::{Door, PodAddress};
+use crate::cluster::Door;
 use crate::component::{ask_all, hold, server_sessions};
 use crate::model::{Finding, Verdict};
 
@@ -50,15 +50,7 @@ async fn behind(site: &Site, seen: &Seen) -> Result<i64, String> {
     // Looked at a few times while the queries run: the pool is not full at any one moment.
     for _ in 0..4 {
         let mut sum = 0;
-        let named =
-            |pod: &&serde_json::Value| pod["metadata"]["labels"]["app.kubernetes.io/name"] == "postgres";
-        for pod in seen.of("Pod").iter().filter(named) {
-            let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-            let pod = PodAddress {
-                namespace: site.namespace.clone(),
-                name: text(&pod["metadata"]["name"]).unwrap_or_default(),
-                ip: text(&pod["status"]["podIP"]),
-            };
+        for pod in seen.addresses(&site.namespace, "postgres") {
             let count = server_sessions(&site.dialer, &pod, &site.credentials, Duration::from_secs(10)).await;
             sum += count.map_err(|error| error.to_string())?;
         }

@@ -7,7 +7,8 @@ use mettle::model::{RunOutcome, Store};
 use super::assert_restored;
 use super::fake::{Behaviour, Stage, experiment_file};
 
-pub const EXPERIMENTS: [&str; 23] = [
+pub const EXPERIMENTS: [&str; 24] = [
+    "backend-hang",
     "backend-pod-kill",
     "celery-worker-kill",
     "celery-worker-loss",

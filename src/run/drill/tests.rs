@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::model::Verdict::{self, Fail, Inconclusive, Pass};
 use crate::model::parse_yaml;
-use crate::run::{Hook, RunClock, find_unreverted};
+use crate::run::{Hook, RunClock, find_unreverted, read_evidence};
 
 mod store;
 
@@ -54,7 +54,9 @@ impl Stage {
             cluster: "local/test".to_owned(),
             hook: self.hook.clone(),
         };
-        run_drill(Drilling {
+        let timeline = self.directory.path().join("timeline.jsonl");
+        let recorder = Recorder::to_file(RunClock::start(), &timeline).unwrap();
+        let report = run_drill(Drilling {
             world: &self.world,
             load: &FakeLoad(self.world.clone()),
             drill: &self.drill,
@@ -63,9 +65,19 @@ impl Stage {
             seed: Seed(1),
             settings: &settings,
             stop: &self.stop,
-            recorder: &Recorder::in_memory(RunClock::start()),
+            recorder: &recorder,
         })
-        .await
+        .await;
+        self.judged_again(&report);
+        report
+    }
+
+    /// Whatever a drill came to: its files give the same.
+    fn judged_again(&self, report: &ExperimentReport) {
+        let files = report.judged_by.clone().unwrap();
+        let mut again = judge_drill_again(read_evidence(self.directory.path(), &files).unwrap());
+        again.judged_by = Some(files);
+        assert_eq!(&again, report);
     }
 }
 

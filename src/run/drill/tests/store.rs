@@ -1,6 +1,7 @@
 //! A database in memory, with a backup and an archive, and a load of forty requests a second on it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -263,6 +264,7 @@ pub struct FakeLoad(pub Arc<FakeStore>);
 pub struct Running {
     sent: Arc<Mutex<Vec<Operation>>>,
     task: JoinHandle<()>,
+    out: PathBuf,
 }
 
 impl Load for FakeLoad {
@@ -271,7 +273,7 @@ impl Load for FakeLoad {
     async fn start(&self, start: LoadStart, recorder: Recorder) -> Result<Running, WorldError> {
         let sent: Arc<Mutex<Vec<Operation>>> = Arc::default();
         let task = tokio::spawn(drive(self.0.clone(), sent.clone(), recorder, start.run));
-        Ok(Running { sent, task })
+        Ok(Running { sent, task, out: start.out })
     }
 }
 
@@ -290,7 +292,10 @@ impl RunningLoad for Running {
 
     async fn stop(self, _deadline: Duration) -> Result<Vec<Operation>, WorldError> {
         self.task.abort();
-        Ok(std::mem::take(&mut self.sent.lock().unwrap()))
+        let operations = std::mem::take(&mut *self.sent.lock().unwrap());
+        let lines = operations.iter().map(|one| serde_json::to_string(one).unwrap() + "\n");
+        std::fs::write(self.out.join("operations.jsonl"), lines.collect::<String>()).unwrap();
+        Ok(operations)
     }
 }
 
