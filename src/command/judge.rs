@@ -132,11 +132,11 @@ fn one(
         return Err(format!("its directory {:?} is not one of the run", files.directory));
     }
     let inside = directory.join(inside);
-    let expect_of = expect.filter(|expect| expect.name.as_ref().is_none_or(|name| *name == stored.name));
+    let own = expect.filter(|expect| expect.name.as_ref().is_none_or(|name| *name == stored.name));
     let mut report = if is_of::<DrillRecord>(files) {
-        drill(&inside, stored, files, expect_of)?
+        drill(&inside, stored, files, own)?
     } else {
-        experiment(&inside, stored, files, expect_of)?
+        experiment(&inside, stored, files, own)?
     };
     report.repeat = stored.repeat;
     report.judged_by = Some(files.clone());

@@ -114,6 +114,10 @@ pub enum RecoveryPhase {
 }
 
 impl RecoveryPhase {
+    /// In the order in which a recovery goes through them; the total last.
+    pub const ALL: [Self; 6] =
+        [Self::Detect, Self::Elect, Self::Route, Self::Client, Self::Redundancy, Self::Total];
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

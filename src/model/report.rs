@@ -181,14 +181,7 @@ impl RecoveryPhases {
     /// Every phase by its name, in the order in which a recovery goes through them; the total last.
     #[must_use]
     pub fn named(&self) -> [(&'static str, Option<u64>); 6] {
-        [
-            ("detect", self.detect),
-            ("elect", self.elect),
-            ("route", self.route),
-            ("client", self.client),
-            ("redundancy", self.redundancy),
-            ("total", self.total),
-        ]
+        RecoveryPhase::ALL.map(|phase| (phase.as_str(), self.of(phase)))
     }
 
     #[must_use]

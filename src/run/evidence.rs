@@ -11,9 +11,10 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use super::world::chain;
 use crate::ledger::{Found, FoundError};
 use crate::load::{LoadError, read_operations};
-use crate::model::{Event, EvidenceFiles, ExperimentRecord, Operation, Store};
+use crate::model::{Event, EvidenceFiles, ExperimentRecord, ExperimentReport, Operation, Store};
 
 const TIMELINE: &str = "timeline.jsonl";
 const OPERATIONS: &str = "operations.jsonl";
@@ -82,7 +83,7 @@ fn found_name(store: Store) -> String {
 }
 
 /// Puts what is not there yet beside the timeline and the operations, and answers with every file's digest.
-pub(super) fn store<R: Recorded>(
+fn store<R: Recorded>(
     directory: &Path,
     record: &R,
     found: &BTreeMap<Store, Found>,
@@ -104,6 +105,21 @@ pub(super) fn store<R: Recorded>(
     }
     let directory = directory.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(EvidenceFiles { directory: directory.unwrap_or_default(), files })
+}
+
+/// Puts everything on disk, then judges; what could not be stored is no pass.
+pub(super) fn stored_and_judged<R: Recorded>(
+    directory: &Path,
+    evidence: Evidence<R>,
+    judge: impl FnOnce(Evidence<R>) -> ExperimentReport,
+) -> ExperimentReport {
+    let stored = store(directory, &evidence.record, &evidence.found);
+    let mut report = judge(evidence);
+    match stored {
+        Ok(files) => report.judged_by = Some(files),
+        Err(error) => report.doubt(format!("what it was judged by could not be stored: {}", chain(&error))),
+    }
+    report
 }
 
 /// Whether these files are of what `R` records.

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::evidence::{Evidence, store};
+use super::evidence::{Evidence, stored_and_judged};
 use super::experiment::{Context, Ended};
-use super::world::chain;
 use super::{Load, World};
 use crate::ledger::Found;
 use crate::model::{
@@ -37,13 +36,8 @@ pub(super) async fn judge<W: World, L: Load>(context: &Context<'_, W, L>, ended:
         operations: operations.len(),
         gap,
     };
-    let stored = store(&context.settings.out, &record, &found);
-    let mut report = judge_again(Evidence { record, events, operations, found });
-    match stored {
-        Ok(files) => report.judged_by = Some(files),
-        Err(error) => report.doubt(format!("what it was judged by could not be stored: {}", chain(&error))),
-    }
-    report
+    let evidence = Evidence { record, events, operations, found };
+    stored_and_judged(&context.settings.out, evidence, judge_again)
 }
 
 /// The report of an experiment from its evidence, now or at any later time: pure, and always the same.

@@ -1,6 +1,7 @@
 //! How Kafka keeps its topics, by a broker's own word: what was set on a topic counts, whatever the brokers' files say.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -81,14 +82,17 @@ fn read(topic: &MetadataResponseTopic, results: &[DescribeConfigsResult]) -> Res
     }
     let values: BTreeMap<&str, &str> =
         result.configs.iter().filter_map(|one| Some((one.name.as_str(), one.value.as_deref()?))).collect();
-    let value = |key| values.get(key).copied().ok_or_else(|| format!("{name} has no {key}"));
-    let odd = |key| move |_| format!("{key} is something else");
     Ok(TopicSettings {
         replicas: topic.partitions.iter().map(|one| one.replica_nodes.len()).min().unwrap_or(0),
-        in_sync_min: value(IN_SYNC_MIN)?.parse().map_err(odd(IN_SYNC_MIN))?,
-        unclean: value(UNCLEAN)?.parse().map_err(|_| format!("{UNCLEAN} is something else"))?,
+        in_sync_min: value(&values, &name, IN_SYNC_MIN)?,
+        unclean: value(&values, &name, UNCLEAN)?,
         topic: name,
     })
+}
+
+fn value<T: FromStr>(values: &BTreeMap<&str, &str>, topic: &str, key: &str) -> Result<T, String> {
+    let text = values.get(key).ok_or_else(|| format!("{topic} has no {key}"))?;
+    text.parse().map_err(|_| format!("{key} is something else"))
 }
 
 #[cfg(test)]

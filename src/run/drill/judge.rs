@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Course, DrillRecord, DrillWorld, Drilling, chain};
+use super::{Course, DrillRecord, DrillWorld, Drilling};
 use crate::ledger::{self, DrillSeen, Found};
 use crate::model::{
     Drill, ExperimentReport, FaultReport, Finding, Operation, OperationOutcome, Phase, RunOutcome, Store,
@@ -12,7 +12,7 @@ use crate::model::{
 };
 use crate::report::{self, Judged};
 use crate::run::Load;
-use crate::run::evidence::{Evidence, store};
+use crate::run::evidence::{Evidence, stored_and_judged};
 
 const LEDGER_DEADLINE: Duration = Duration::from_secs(60);
 const NOT_REACHED: &str = "the backup was not reached";
@@ -43,15 +43,8 @@ impl<W: DrillWorld, L: Load> Drilling<'_, W, L> {
             operations: operations.len(),
             gap,
         };
-        let stored = store(&self.settings.out, &record, &found);
-        let mut report = judge_drill_again(Evidence { record, events, operations, found });
-        match stored {
-            Ok(files) => report.judged_by = Some(files),
-            Err(error) => {
-                report.doubt(format!("what it was judged by could not be stored: {}", chain(&error)))
-            }
-        }
-        report
+        let evidence = Evidence { record, events, operations, found };
+        stored_and_judged(&self.settings.out, evidence, judge_drill_again)
     }
 
     async fn read_store(&self) -> BTreeMap<Store, Found> {
