@@ -1,7 +1,10 @@
 //! Password hashes: argon2id with 7 MiB, 5 passes, 1 lane, the smallest setting that OWASP recommends.
 //!
 //! A hash costs tens of milliseconds of CPU and 7 MiB. So they run off the event loop, two at a time; who cannot wait for a turn
-//! within the request's deadline is refused.
+//! within the request's deadline is refused. A hash whose caller has gone runs on, and keeps its turn until it ends: otherwise
+//! impatient callers on a busy machine would pile up hashes until the container is killed for its memory.
+
+use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -27,7 +30,7 @@ pub enum PasswordFault {
 
 #[derive(Debug)]
 pub struct Passwords {
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     /// Compared with when there is no such user, so that the time of an answer does not tell.
     nobody: String,
 }
@@ -36,7 +39,7 @@ impl Passwords {
     /// # Errors
     /// When the system gives no random bytes.
     pub fn new() -> Result<Self, PasswordFault> {
-        Ok(Self { turns: Semaphore::new(AT_ONCE), nobody: hash("nobody")? })
+        Ok(Self { turns: Arc::new(Semaphore::new(AT_ONCE)), nobody: hash("nobody")? })
     }
 
     /// # Errors
@@ -69,8 +72,12 @@ impl Passwords {
         deadline: Deadline,
         work: impl FnOnce() -> Result<T, PasswordFault> + Send + 'static,
     ) -> Result<T, PasswordFault> {
-        let Ok(Ok(_turn)) = timeout(deadline.left(), self.turns.acquire()).await else {
+        let Ok(Ok(turn)) = timeout(deadline.left(), Arc::clone(&self.turns).acquire_owned()).await else {
             return Err(PasswordFault::Busy);
+        };
+        let work = move || {
+            let _turn = turn;
+            work()
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
@@ -106,6 +113,22 @@ mod tests {
         assert_eq!(is("battery staple", Some(&stored)).await, Ok(false));
         assert_eq!(is("nobody", None).await, Ok(false), "the stand-in lets nobody in");
         assert!(is("x", Some("not a hash")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_hash_whose_caller_has_gone_keeps_its_turn_until_it_ends() {
+        let passwords = Passwords::new().unwrap();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let hashing = passwords.in_turn(Deadline::after(Duration::from_secs(30)), move || {
+            let _ = ended.recv();
+            Ok(())
+        });
+        assert!(timeout(Duration::from_millis(50), hashing).await.is_err(), "the caller goes");
+        assert_eq!(passwords.turns.available_permits(), AT_ONCE - 1);
+        drop(end);
+        let all = u32::try_from(AT_ONCE).unwrap();
+        let turns = timeout(Duration::from_secs(30), passwords.turns.acquire_many(all)).await;
+        assert!(turns.is_ok_and(|turns| turns.is_ok()), "the turn comes back");
     }
 
     #[tokio::test]
