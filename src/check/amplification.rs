@@ -1,11 +1,13 @@
-//! `amplification`: a component that fails is not asked more for failing.
+//! `amplification`: a component is not asked more for failing, and not more than its share.
 //!
-//! Definition: requests that reached the component, by the counters of its callers' proxies (retries included), for each
-//! request of users (of `step`, or all); in the window at most `maxRatio` times what it was in the baseline. Requests that a proxy
-//! refused, or had no host for, reached nobody and are not counted. Inconclusive: fewer than [`REQUESTS_MIN`] requests of
-//! users or calls in the baseline or the window, or a window in which the proxies were not read all the time.
+//! Definition: requests that reached the component, by the counters of its callers' proxies (retries included) or, where callers
+//! have none, by its own; for each request of users (of `step`, or all). In the window at most `maxRatio` times what it was in the
+//! baseline, and at most `maxPerRequest`. Requests that a proxy refused, or had no host for, reached nobody and are not counted.
+//! Inconclusive: fewer than [`REQUESTS_MIN`] requests of users in the baseline or the window; fewer calls than that where two
+//! ratios are compared, none where one is bounded (a counter that stands still may be dead); or a window in which the
+//! counters were not read all the time.
 
-use crate::model::{CheckSpec, ErrorClass, Finding, Timeline, Verdict, Window};
+use crate::model::{CheckSpec, Component, ErrorClass, Finding, Timeline, Verdict, Window};
 
 use super::calls::Calls;
 use super::degraded::is_of;
@@ -15,51 +17,101 @@ use super::text::{bound, finding, inconclusive};
 const REQUESTS_MIN: u64 = 20;
 
 pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
-    let (Some(window), Some(component), Some(max)) = (spec.window, spec.component, bound(spec.max_ratio))
-    else {
-        return inconclusive(spec, "window, component and maxRatio are needed");
+    let bounds = (bound(spec.max_ratio), bound(spec.max_per_request));
+    let (Some(window), Some(component)) = (spec.window, spec.component) else {
+        return inconclusive(spec, "window and component are needed");
     };
+    if bounds == (None, None) {
+        return inconclusive(spec, "maxRatio or maxPerRequest is needed");
+    }
     if timeline.faults.is_empty() {
         return inconclusive(spec, "no fault was injected");
     }
-    let calls = Calls::of(timeline, component);
-    let looks = Looks::of(timeline, &format!("breaker {component}"));
-    let mut ratios = Vec::with_capacity(2);
-    let mut evidence = Vec::with_capacity(2);
-    for (name, window) in
-        [("baseline", timeline.windows.baseline), (window.as_str(), timeline.windows.get(window))]
-    {
-        if !looks.whole(window.start_ms, window.end_ms) {
-            return inconclusive(
-                spec,
-                format!("the callers of {component} were not read all through the {name}"),
-            );
-        }
-        let (asked, again) = calls.asked(window);
-        let wanted = wanted(timeline, window, spec.step.as_deref());
-        for (count, what) in [(wanted, "requests of users"), (asked, "calls of the component")] {
-            if count < REQUESTS_MIN {
-                return inconclusive(
-                    spec,
-                    format!("{count} {what} in the {name}, a judgement needs {REQUESTS_MIN}"),
-                );
-            }
-        }
-        #[allow(clippy::cast_precision_loss)]
-        let ratio = asked as f64 / wanted as f64;
-        evidence.push(format!(
-            "{name}: {asked} calls, {again} of them retries of the mesh, for {wanted} requests of users"
-        ));
-        ratios.push(ratio);
+    let step = spec.step.as_deref();
+    let calls_min = if bounds.0.is_some() { REQUESTS_MIN } else { 1 };
+    let name = window.as_str();
+    let during = Asked::of(timeline, component, (name, timeline.windows.get(window)), step, calls_min);
+    let during = match during {
+        Ok(during) => during,
+        Err(why) => return inconclusive(spec, why),
+    };
+    let mut parts = Vec::with_capacity(2);
+    let mut evidence = vec![during.text(name)];
+    if let Some(max) = bounds.0 {
+        let baseline = ("baseline", timeline.windows.baseline);
+        let before = match Asked::of(timeline, component, baseline, step, calls_min) {
+            Ok(before) => before,
+            Err(why) => return inconclusive(spec, why),
+        };
+        evidence.insert(0, before.text("baseline"));
+        let grown = during.each() / before.each();
+        let text =
+            format!("{grown:.2} times the baseline's {:.2}; at most {max} times are allowed", before.each());
+        parts.push((grown <= max, text));
     }
-    let [before, during] = ratios[..] else { return inconclusive(spec, "a window is missing") };
-    let grown = during / before;
-    let verdict = if grown <= max { Verdict::Pass } else { Verdict::Fail };
+    if let Some(max) = bounds.1 {
+        parts.push((during.each() <= max, format!("at most {max} times are allowed")));
+    }
+    let verdict = if parts.iter().all(|(kept, _)| *kept) { Verdict::Pass } else { Verdict::Fail };
+    let texts: Vec<&str> = parts.iter().map(|(_, text)| text.as_str()).collect();
     let reason = format!(
-        "{component} was asked {during:.2} times for each request of users, {grown:.2} times the baseline's {before:.2}; at \
-         most {max} times are allowed"
+        "{component} was asked {:.3} times for each request of users ({} for {}), {}",
+        during.each(),
+        during.calls,
+        during.wanted,
+        texts.join(", and ")
     );
     finding(spec, verdict, reason).with_evidence(evidence)
+}
+
+/// What reached a component in one window.
+struct Asked {
+    calls: u64,
+    retries: u64,
+    /// Requests of users, never 0.
+    wanted: u64,
+}
+
+impl Asked {
+    /// Why there is nothing to judge, when there is not.
+    fn of(
+        timeline: &Timeline,
+        component: Component,
+        (name, window): (&str, Window),
+        step: Option<&str>,
+        calls_min: u64,
+    ) -> Result<Self, String> {
+        let (probe, who) = if component.counts_itself() {
+            (format!("served {component}"), format!("the counters of {component}"))
+        } else {
+            (format!("breaker {component}"), format!("the callers of {component}"))
+        };
+        if !Looks::of(timeline, &probe).whole(window.start_ms, window.end_ms) {
+            return Err(format!("{who} were not read all through the {name}"));
+        }
+        let (calls, retries) = Calls::of(timeline, component).asked(window);
+        let wanted = wanted(timeline, window, step);
+        for (count, min, what) in
+            [(wanted, REQUESTS_MIN, "requests of users"), (calls, calls_min, "calls of the component")]
+        {
+            if count < min {
+                return Err(format!("{count} {what} in the {name}, a judgement needs {min}"));
+            }
+        }
+        Ok(Self { calls, retries, wanted })
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn each(&self) -> f64 {
+        self.calls as f64 / self.wanted as f64
+    }
+
+    fn text(&self, name: &str) -> String {
+        let Self { calls, retries, wanted } = self;
+        format!(
+            "{name}: {calls} calls, {retries} of them retries of the mesh, for {wanted} requests of users"
+        )
+    }
 }
 
 /// Requests of users that left the generator.
@@ -118,5 +170,44 @@ mod tests {
         let of_none = CheckSpec { step: Some("nothing".into()), ..spec() };
         verdicts(&of_none, [("no such step", called(50), Inconclusive)]);
         verdicts(&CheckSpec { max_ratio: None, ..spec() }, [("no bound", called(50), Inconclusive)]);
+        let both = CheckSpec { max_per_request: Some(0.6), ..spec() };
+        verdicts(&both, [("one bound is broken", called(80), Fail), ("neither is", called(60), Pass)]);
+    }
+
+    /// 5 pages fetched from the origin a second, in the fault window so many.
+    fn fetched(in_fault: u64) -> Build {
+        let mut build = Build::steady().beats("served frontend", 0, 40_000);
+        let mut requests = 0;
+        for second in 0..40 {
+            requests += if (12..24).contains(&second) { in_fault } else { 5 };
+            let pod = "frontend-1".to_owned();
+            build = build.see(
+                second * 1000 + 900,
+                Observation::Served { component: Component::Frontend, pod, requests },
+            );
+        }
+        build
+    }
+
+    #[test]
+    fn an_origin_counts_for_itself_and_is_asked_for_its_share_only() {
+        let spec = CheckSpec {
+            component: Some(Component::Frontend),
+            max_ratio: None,
+            max_per_request: Some(0.1),
+            ..spec()
+        };
+        verdicts(
+            &spec,
+            [
+                ("its share", fetched(5), Pass),
+                ("every request", fetched(120), Fail),
+                ("a counter that stands still", fetched(0), Inconclusive),
+                ("half unread", fetched(5).no_beats("served frontend", 13_000, 20_000), Inconclusive),
+                ("no users", fetched(5).silence(12_000, 24_000), Inconclusive),
+                ("unread", Build::steady(), Inconclusive),
+                ("no fault", fetched(5).no_faults(), Inconclusive),
+            ],
+        );
     }
 }

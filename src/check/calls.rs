@@ -1,4 +1,4 @@
-//! What the callers' proxies counted of the calls to one component, as one story.
+//! What was counted of the calls to one component, by its callers' proxies or by itself, as one story.
 
 use std::collections::BTreeMap;
 
@@ -37,6 +37,11 @@ impl<'a> Calls<'a> {
                     let before = known.insert(caller, *counts);
                     let ejected = known.values().map(|counts| counts.ejected).sum();
                     calls.moments.push(moment(at_ms, caller, before, *counts, ejected));
+                }
+                Observation::Served { component: of, pod, requests } if *of == component => {
+                    let counts = BreakerCounts { requests: *requests, ..BreakerCounts::default() };
+                    let before = known.insert(pod, counts);
+                    calls.moments.push(moment(at_ms, pod, before, counts, 0));
                 }
                 Observation::BreakerRule { component: of, rule } if *of == component => {
                     calls.rules.push((at_ms, *rule));

@@ -3,7 +3,8 @@
 //! Definition: (failed + indeterminate) / requests, in percent, of the requests whose *intended* time
 //! lies in the window. Judged in both readings of [`crate::model::Samples`]: pass when the worst reading
 //! keeps the bound, fail when what is certainly the stack's breaks it, inconclusive between the two,
-//! or when the window carries no judgement at all.
+//! or when the window carries no judgement at all. With `minPercent` the share must also be at least that, in what is certainly the
+//! stack's: an abort of a share of the requests is judged by both bounds.
 
 use crate::model::{CheckSpec, Finding, LoadSpec, Tally, Timeline, Verdict};
 
@@ -32,7 +33,11 @@ pub(super) fn judge(spec: &CheckSpec, load: &LoadSpec, timeline: &Timeline) -> F
             ),
         );
     }
-    finding(spec, Verdict::Pass, format!("{figure}, at most {max_percent} % are allowed"))
+    let Some(min_percent) = bound(spec.min_percent) else {
+        return finding(spec, Verdict::Pass, format!("{figure}, at most {max_percent} % are allowed"));
+    };
+    let verdict = if percent < min_percent { Verdict::Fail } else { Verdict::Pass };
+    finding(spec, verdict, format!("{figure}, {min_percent} to {max_percent} % are wanted"))
 }
 
 fn describe(tally: &Tally) -> String {
@@ -89,6 +94,23 @@ mod tests {
                 ("few were never sent", Build::steady().errors(13_000, 13_300, NotSent), Pass),
                 ("many were never sent", Build::steady().errors(13_000, 14_500, NotSent), Inconclusive),
                 ("half were never sent", Build::steady().errors(13_000, 19_000, NotSent), Inconclusive),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_share_that_was_asked_for_lies_between_two_bounds() {
+        let spec = CheckSpec { min_percent: Some(10.0), max_percent: Some(30.0), ..spec() };
+        let errors = |to| Build::steady().errors(13_000, to, ServerStatus);
+        verdicts(
+            &spec,
+            [
+                ("2 s of 12 s", errors(15_000), Pass),
+                ("half a second", errors(13_500), Fail),
+                ("none", Build::steady(), Fail),
+                ("half of it", errors(19_000), Fail),
+                ("the generator's own", Build::steady().errors(13_000, 13_500, NotSent), Fail),
+                ("nothing at all", Build::empty(), Inconclusive),
             ],
         );
     }

@@ -4,6 +4,8 @@
 //! timed out. One that timed out is slower than every bound. One that failed at once has no latency and
 //! takes no part: `error-rate` is there for it. So that a few survivors never speak for a window,
 //! a pass needs at least half of its requests ok, and 1 / (1 - quantile) of them.
+//! With `minMs` the quantile must be at least that: a delay of a share of the requests is judged by two quantiles, one that
+//! it must not reach and one that it must.
 //! Read in both ways of [`crate::model::Samples`], like the error rate.
 
 use crate::model::{
@@ -24,11 +26,24 @@ pub(super) fn judge(spec: &CheckSpec, load: &LoadSpec, timeline: &Timeline) -> F
         Ok(limits) => limits,
         Err(why) => return inconclusive(spec, why),
     };
-    let Some(max_us) = limits.iter().map(|limit| limit.max_us).reduce(f64::min) else {
-        return inconclusive(spec, "maxMs or maxRatioToBaseline is needed");
-    };
-    let bounds = limits.iter().map(|limit| limit.text.as_str()).collect::<Vec<_>>().join(" and ");
+    let least = bound(spec.min_ms);
+    let max_us = limits.iter().map(|limit| limit.max_us).reduce(f64::min);
     let figure = describe(&samples.counted.latencies, quantile);
+    if let Some(min_ms) = least
+        && is_below(&samples.counted.latencies, quantile, min_ms * 1000.0)
+    {
+        return finding(spec, Verdict::Fail, format!("{figure}, at least {min_ms} ms is wanted"));
+    }
+    let bounds = limits.iter().map(|limit| limit.text.as_str()).collect::<Vec<_>>().join(" and ");
+    let Some(max_us) = max_us else {
+        let Some(min_ms) = least else {
+            return inconclusive(spec, "maxMs, minMs or maxRatioToBaseline is needed");
+        };
+        return match too_few(&samples, quantile) {
+            Some(why) => inconclusive(spec, why),
+            None => finding(spec, Verdict::Pass, format!("{figure}, at least {min_ms} ms is wanted")),
+        };
+    };
     if breaks(&samples.counted.latencies, quantile, max_us) {
         return finding(spec, Verdict::Fail, format!("{figure}, at most {bounds} is allowed"));
     }
@@ -106,6 +121,15 @@ fn breaks(latencies: &Latencies, quantile: f64, max_us: f64) -> bool {
     }
 }
 
+#[allow(clippy::cast_precision_loss)]
+fn is_below(latencies: &Latencies, quantile: f64, min_us: f64) -> bool {
+    match latencies.quantile(quantile) {
+        // What timed out is slower than anything that was asked for.
+        Quantile::NoSamples | Quantile::Unanswered(_) => false,
+        Quantile::Us(us) => (us as f64) < min_us,
+    }
+}
+
 fn describe(latencies: &Latencies, quantile: f64) -> String {
     match latencies.quantile(quantile) {
         Quantile::NoSamples => format!("no quantile {quantile}"),
@@ -171,6 +195,32 @@ mod tests {
                 ("the same", Build::steady(), Pass),
                 ("40 times", Build::steady().slow(13_000, 14_000, 400), Fail),
                 ("no baseline", Build::steady().silence(0, 12_000), Inconclusive),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_delay_that_was_asked_for_is_there() {
+        let slow = |to| Build::steady().slow(12_000, to, 400);
+        let least = CheckSpec { quantile: Some(0.4), max_ms: None, min_ms: Some(300.0), ..spec() };
+        verdicts(
+            &least,
+            [
+                ("all of it", slow(24_000), Pass),
+                ("most of it", slow(20_000), Pass),
+                ("half a second", slow(12_500), Fail),
+                ("nothing slow", Build::steady(), Fail),
+                ("nothing answered", Build::steady().errors(12_000, 24_000, ConnectionRefused), Inconclusive),
+                ("nothing at all", Build::empty(), Inconclusive),
+            ],
+        );
+        let between = CheckSpec { max_ms: Some(600.0), ..least };
+        verdicts(
+            &between,
+            [
+                ("within", slow(24_000), Pass),
+                ("slower", Build::steady().slow(12_000, 24_000, 700), Fail),
+                ("faster", Build::steady(), Fail),
             ],
         );
     }

@@ -105,9 +105,9 @@ pub fn resolution_ms(experiment: &Experiment, timeline: &Timeline) -> Option<u64
 #[must_use]
 pub fn describe(kind: CheckKind) -> &'static str {
     match kind {
-        CheckKind::ErrorRate => "share of requests in a window that were not ok (maxPercent)",
+        CheckKind::ErrorRate => "share of requests in a window that were not ok (maxPercent, minPercent)",
         CheckKind::Latency => {
-            "a quantile from the intended time, against a bound or the baseline (maxMs, maxRatioToBaseline)"
+            "a quantile from the intended time, against a bound or the baseline (maxMs, minMs, maxRatioToBaseline)"
         }
         CheckKind::RecoveryTime => {
             "time from injection until clients succeed again and keep succeeding (maxSeconds)"
@@ -128,7 +128,7 @@ pub fn describe(kind: CheckKind) -> &'static str {
             "share of a step's requests that were answered with less, and answered (step, window, minPercent)"
         }
         CheckKind::Amplification => {
-            "calls of a component for each request of users, against the baseline (component, window, maxRatio)"
+            "calls of a component for each request of users, at most so many, or against the baseline (component, window, maxPerRequest, maxRatio)"
         }
         CheckKind::Scales => {
             "an autoscaler adds replicas for the load's step and takes them away after it (component, outWithinSeconds, inWithinSeconds)"

@@ -116,6 +116,7 @@ fn is_sign(observation: &Observation, hit: &Hit) -> bool {
         | Observation::Alert { .. }
         | Observation::Breaker { .. }
         | Observation::BreakerRule { .. }
+        | Observation::Served { .. }
         | Observation::Scale { .. }
         | Observation::Refusal { .. }
         | Observation::Agent { .. }

@@ -83,7 +83,7 @@ async fn look(global: &Global, session: &Session, args: &VerifyArgs) -> Result<V
         rows.extend(verify::look(&site, &seen).await);
     }
     if args.deep {
-        bar.set_message("using the stack: journeys, refused pods, 2000 sessions");
+        bar.set_message("using the stack: journeys, messages, a weighted route, refused pods, 2000 sessions");
         rows.extend(verify::use_it(&site, &seen).await);
     }
     if !args.part {

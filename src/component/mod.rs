@@ -1,5 +1,6 @@
 //! Who has which role, by each component's own protocol, and what its stores hold.
 
+mod bindings;
 mod erlang;
 mod eyes;
 mod kafka;
@@ -14,6 +15,7 @@ mod size;
 mod topics;
 mod zookeeper;
 
+pub use bindings::{Binding, bindings};
 pub use eyes::Eyes;
 pub use members::{Leader, Member, Members, redundancy};
 pub use postgres::{Credentials, members as postgres_members};

@@ -148,15 +148,34 @@ fn redis(spec: &FaultSpec) -> Script {
         _ => Script {
             component,
             run: format!(
-                "get() {{ {REDIS} config get maxmemory | tail -n 1; }}; [ -e /dev/shm/.mettle-maxmemory ] || get > /dev/shm/.mettle-maxmemory; \
-                 {REDIS} config set maxmemory 1mb; n=$(get); [ \"$n\" != 1048576 ] || \
-                 {REDIS} info memory | tr -d '\\r' | grep '^used_memory:' | {{ IFS=: read k v; [ \"$v\" -lt 1048576 ] || echo effect: $v bytes are used of $n; }}"
+                "get() {{ {REDIS} config get maxmemory | tail -n 1; }}; \
+                 info() {{ {REDIS} info $1 | tr -d '\\r' | grep \"^$2:\" | {{ IFS=: read k v; echo $v; }}; }}; \
+                 [ -e /dev/shm/.mettle-maxmemory ] || get > /dev/shm/.mettle-maxmemory; {}",
+                spec.with.leave_mib.map_or_else(refuse, evict)
             ),
             undo: Some(format!(
                 "[ -e /dev/shm/.mettle-maxmemory ] || exit 0; {REDIS} config set maxmemory $(cat /dev/shm/.mettle-maxmemory); rm /dev/shm/.mettle-maxmemory"
             )),
         },
     }
+}
+
+/// Less than an empty server uses.
+fn refuse() -> String {
+    format!(
+        "{REDIS} config set maxmemory 1mb; n=$(get); [ \"$n\" != 1048576 ] || \
+         {{ v=$(info memory used_memory); [ \"$v\" -lt 1048576 ] || echo effect: $v bytes are used of $n; }}"
+    )
+}
+
+/// What it uses now, and a little: the effect is that it evicts, which takes writes.
+fn evict(leave_mib: u32) -> String {
+    let leave = u64::from(leave_mib) * 1024 * 1024;
+    format!(
+        "n=$(info stats evicted_keys); {REDIS} config set maxmemory $(($(info memory used_memory) + {leave})); \
+         for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do e=$(($(info stats evicted_keys) - n)); \
+         [ $e -eq 0 ] || {{ echo effect: $e keys were evicted; exit 0; }}; sleep 0.5; done"
+    )
 }
 
 /// The client has to call its server by the name that it was started under.

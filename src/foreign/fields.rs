@@ -118,6 +118,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A name that something has to have; empty when it was refused.
+    pub fn name(&mut self, out: &mut Out) -> String {
+        let name = self.text("name", out).unwrap_or_default().to_owned();
+        self.needs("name", "is missing", out);
+        if name.is_empty() && self.get("name").is_some_and(Value::is_string) {
+            out.refuse(self.at("name"), "must not be empty");
+        }
+        name
+    }
+
     /// True or false, and false when it is not there.
     pub fn flag(&mut self, key: &str, out: &mut Out) -> bool {
         let Some(value) = self.get(key) else { return false };

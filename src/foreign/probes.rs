@@ -127,8 +127,7 @@ fn pods(func: &str, fields: &mut Fields, out: &mut Out) -> Option<Question> {
 
 /// `{name}` in the selector stands for the name.
 fn by_name(fields: &mut Fields, out: &mut Out) -> String {
-    let name = fields.text("name", out).unwrap_or_default().to_owned();
-    fields.needs("name", "is missing", out);
+    let name = fields.name(out);
     let selector = fields.text("label_selector", out).unwrap_or("name in ({name})");
     selector.replace("{name}", &name)
 }
@@ -163,8 +162,7 @@ fn workload(module: &str, func: &str, fields: &mut Fields, out: &mut Out) -> Opt
         _ => return None,
     };
     let namespace = namespace(fields, out);
-    let name = fields.text("name", out).unwrap_or_default().to_owned();
-    fields.needs("name", "is missing", out);
+    let name = fields.name(out);
     let labels = fields.text("label_selector", out).unwrap_or_default().replace("{name}", &name);
     let within_seconds = if waits { fields.whole("timeout", out).unwrap_or(WAIT_SECONDS) } else { 0 };
     if within_seconds > WAIT_SECONDS_MAX {

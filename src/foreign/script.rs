@@ -206,8 +206,7 @@ impl<'a> Reading<'a> {
             out.refuse(&path, "a reference has no other field: the activity is what it names");
         }
         let mut fields = Fields::of(written, &path, out)?;
-        let name = fields.text("name", out).unwrap_or_default().to_owned();
-        fields.needs("name", "is missing", out);
+        let name = fields.name(out);
         let is_probe = match fields.text("type", out) {
             Some("probe") => true,
             Some("action") if place != Place::Hypothesis => false,

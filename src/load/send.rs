@@ -38,7 +38,7 @@ pub struct Done {
     pub extracted: Vec<(u16, Value)>,
 }
 
-/// The client of all lanes: no proxy, no redirects, no compression, keep-alive.
+/// The client of all lanes: no proxy, no redirects, no compression, and keep-alive unless the scenario wants none.
 ///
 /// # Errors
 /// When the TLS backend cannot be set up.
@@ -58,7 +58,7 @@ pub fn client(spec: &ChildSpec, lanes: usize) -> Result<reqwest::Client, LoadErr
         .timeout(Duration::from_millis(spec.scenario.timeout_ms))
         .tcp_keepalive(Duration::from_secs(15))
         .pool_idle_timeout(Duration::from_secs(30))
-        .pool_max_idle_per_host(lanes)
+        .pool_max_idle_per_host(if spec.scenario.keep_alive { lanes } else { 0 })
         .http1_only()
         .build()
         .map_err(LoadError::Client)

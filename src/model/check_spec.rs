@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Component, Leadership, Store};
+use super::{Component, Leadership, RecoveryPhase, Store, TripsBy, WindowName};
 
 macro_rules! checks {
     ($($variant:ident $name:literal;)*) => {
@@ -59,78 +59,6 @@ impl CheckKind {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum WindowName {
-    Baseline,
-    Fault,
-    Recovery,
-}
-
-impl WindowName {
-    pub const ALL: [Self; 3] = [Self::Baseline, Self::Fault, Self::Recovery];
-
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Baseline => "baseline",
-            Self::Fault => "fault",
-            Self::Recovery => "recovery",
-        }
-    }
-}
-
-/// What makes a breaker open.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum TripsBy {
-    /// Answers of one host: it is left out.
-    #[default]
-    Ejection,
-    /// More requests at once than the pool takes: the rest is refused.
-    Overflow,
-}
-
-impl TripsBy {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ejection => "ejection",
-            Self::Overflow => "overflow",
-        }
-    }
-}
-
-/// A stretch of a recovery, always from the injection on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum RecoveryPhase {
-    Detect,
-    Elect,
-    Route,
-    Client,
-    Redundancy,
-    Total,
-}
-
-impl RecoveryPhase {
-    /// In the order in which a recovery goes through them; the total last.
-    pub const ALL: [Self; 6] =
-        [Self::Detect, Self::Elect, Self::Route, Self::Client, Self::Redundancy, Self::Total];
-
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Detect => "detect",
-            Self::Elect => "elect",
-            Self::Route => "route",
-            Self::Client => "client",
-            Self::Redundancy => "redundancy",
-            Self::Total => "total",
-        }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CheckSpec {
@@ -138,7 +66,7 @@ pub struct CheckSpec {
     /// `error-rate`, `latency`, `degraded`, `amplification`: which window is judged.
     #[serde(default)]
     pub window: Option<WindowName>,
-    /// `error-rate`: share of requests that were not ok, in percent.
+    /// `error-rate`: at most this share of requests was not ok, in percent.
     #[serde(default)]
     pub max_percent: Option<f64>,
     /// `latency`: the quantile, for example 0.99.
@@ -147,6 +75,9 @@ pub struct CheckSpec {
     /// `latency`: bound in ms.
     #[serde(default)]
     pub max_ms: Option<f64>,
+    /// `latency`: the least that the quantile may be, in ms: a delay that was asked for is there.
+    #[serde(default)]
+    pub min_ms: Option<f64>,
     /// `latency`: bound as a multiple of the same quantile of the baseline.
     #[serde(default)]
     pub max_ratio_to_baseline: Option<f64>,
@@ -189,12 +120,16 @@ pub struct CheckSpec {
     /// `degraded`, `amplification`: the step whose requests count, `journey.step` or `step`.
     #[serde(default)]
     pub step: Option<String>,
-    /// `degraded`: share of requests that were answered with less, in percent.
+    /// `degraded`: share of requests that were answered with less, in percent. `error-rate`: at least this share was not
+    /// ok: an abort that was asked for is there.
     #[serde(default)]
     pub min_percent: Option<f64>,
     /// `amplification`: bound as a multiple of the baseline's.
     #[serde(default)]
     pub max_ratio: Option<f64>,
+    /// `amplification`: calls for each request of users.
+    #[serde(default)]
+    pub max_per_request: Option<f64>,
     /// `scales`: bound from the start of the load's step until more replicas are ready.
     #[serde(default)]
     pub out_within_seconds: Option<f64>,
@@ -219,6 +154,7 @@ impl CheckSpec {
             max_percent: None,
             quantile: None,
             max_ms: None,
+            min_ms: None,
             max_ratio_to_baseline: None,
             max_seconds: None,
             stable_for_seconds: None,
@@ -234,13 +170,14 @@ impl CheckSpec {
             step: None,
             min_percent: None,
             max_ratio: None,
+            max_per_request: None,
             out_within_seconds: None,
             in_within_seconds: None,
             max_flaps: None,
         }
     }
 
-    fn fields(&self) -> [Field; 22] {
+    fn fields(&self) -> [Field; 24] {
         use CheckKind::{
             AlertFires, Amplification, Breaker, Degraded, DirtyReads, DuplicatedWrites, ErrorRate, Latency,
             LostWrites, RecoveryTime, ReorderedWrites, ReplicasRestored, Scales, SingleWriter, StaleReads,
@@ -257,6 +194,7 @@ impl CheckSpec {
             ("maxPercent", self.max_percent.is_some(), &[ErrorRate], &[ErrorRate]),
             ("quantile", self.quantile.is_some(), &[Latency], &[Latency]),
             ("maxMs", self.max_ms.is_some(), &[Latency], &[]),
+            ("minMs", self.min_ms.is_some(), &[Latency], &[]),
             ("maxRatioToBaseline", self.max_ratio_to_baseline.is_some(), &[Latency], &[]),
             ("maxSeconds", self.max_seconds.is_some(), MAY_BE_TIMED, TIMED),
             ("stableForSeconds", self.stable_for_seconds.is_some(), &[RecoveryTime], &[]),
@@ -270,8 +208,9 @@ impl CheckSpec {
             ("opensWithinSeconds", self.opens_within_seconds.is_some(), &[Breaker], &[Breaker]),
             ("closesWithinSeconds", self.closes_within_seconds.is_some(), &[Breaker], &[Breaker]),
             ("step", self.step.is_some(), &[Degraded, Amplification], &[Degraded]),
-            ("minPercent", self.min_percent.is_some(), &[Degraded], &[Degraded]),
-            ("maxRatio", self.max_ratio.is_some(), &[Amplification], &[Amplification]),
+            ("minPercent", self.min_percent.is_some(), &[Degraded, ErrorRate], &[Degraded]),
+            ("maxRatio", self.max_ratio.is_some(), &[Amplification], &[]),
+            ("maxPerRequest", self.max_per_request.is_some(), &[Amplification], &[]),
             ("outWithinSeconds", self.out_within_seconds.is_some(), &[Scales], &[Scales]),
             ("inWithinSeconds", self.in_within_seconds.is_some(), &[Scales], &[Scales]),
             ("maxFlaps", self.max_flaps.is_some(), &[Scales], &[]),
@@ -289,8 +228,12 @@ impl CheckSpec {
         if let Some((field, ..)) = fields.iter().find(|(_, given, _, need)| !*given && need.contains(&kind)) {
             return needs(field);
         }
-        if kind == CheckKind::Latency && self.max_ms.is_none() && self.max_ratio_to_baseline.is_none() {
+        let bounds = [self.max_ms, self.min_ms, self.max_ratio_to_baseline];
+        if kind == CheckKind::Latency && bounds.iter().all(Option::is_none) {
             return needs("maxMs");
+        }
+        if kind == CheckKind::Amplification && self.max_ratio.is_none() && self.max_per_request.is_none() {
+            return needs("maxRatio");
         }
         let written = self.component.is_none_or(|one| one.leadership() == Leadership::Whole);
         if kind == CheckKind::SingleWriter && !written {
@@ -325,7 +268,15 @@ impl CheckSpec {
         if outside(self.quantile, 0.01, 0.9999) {
             return Some(("quantile", "must be 0.01 to 0.9999".to_owned()));
         }
+        for (field, least, most) in
+            [("minPercent", self.min_percent, self.max_percent), ("minMs", self.min_ms, self.max_ms)]
+        {
+            if least.zip(most).is_some_and(|(least, most)| least >= most) {
+                return Some((field, "must be below the most that is allowed".to_owned()));
+            }
+        }
         let positive = [
+            ("minMs", self.min_ms),
             ("maxMs", self.max_ms),
             ("maxRatioToBaseline", self.max_ratio_to_baseline),
             ("maxSeconds", self.max_seconds),
@@ -334,6 +285,7 @@ impl CheckSpec {
             ("opensWithinSeconds", self.opens_within_seconds),
             ("closesWithinSeconds", self.closes_within_seconds),
             ("maxRatio", self.max_ratio),
+            ("maxPerRequest", self.max_per_request),
             ("outWithinSeconds", self.out_within_seconds),
             ("inWithinSeconds", self.in_within_seconds),
         ];
@@ -358,7 +310,11 @@ mod tests {
         let cases = [
             "{check: error-rate, window: fault, maxPercent: 5}",
             "{check: error-rate, window: fault, maxPercent: 100}",
+            "{check: error-rate, window: fault, maxPercent: 36, minPercent: 24}",
+            "{check: error-rate, window: fault, maxPercent: 20, minPercent: 24}",
             "{check: latency, window: fault, quantile: 0.9}",
+            "{check: latency, window: fault, quantile: 0.9, minMs: 800}",
+            "{check: latency, window: fault, quantile: 0.9, minMs: 800, maxMs: 800}",
             "{check: recovery-time, phase: route, maxSeconds: 9}",
             "{check: replicas-restored, phase: route, maxSeconds: 9}",
             "{check: alert-fires, alert: ServiceDown, component: inference, maxSeconds: 60, resolvedMaxSeconds: 90}",
@@ -370,6 +326,8 @@ mod tests {
             "{check: degraded, step: decide, window: baseline, minPercent: 80}",
             "{check: degraded, step: decide, window: fault, minPercent: 1}",
             "{check: amplification, component: inference, window: fault, maxRatio: 1.5}",
+            "{check: amplification, component: frontend, window: recovery, maxPerRequest: 0.05}",
+            "{check: amplification, component: frontend, window: recovery}",
             "{check: stays-closed, max: 1}",
             "{check: stale-reads, store: jobs}",
             "{check: stale-reads, store: kafka}",

@@ -167,6 +167,12 @@ pub enum Observation {
         component: Component,
         rule: BreakerRule,
     },
+    /// What a pod of a component itself counted of the requests that it was asked; probes are not among them.
+    Served {
+        component: Component,
+        pod: String,
+        requests: u64,
+    },
     /// An autoscaler's wish, and how many replicas serve.
     Scale {
         component: Component,

@@ -118,7 +118,7 @@ kinds! {
     // Redis
     RedisFailover "redis-failover" Pods false [] [];
     RedisClientPause "redis-client-pause" Pods true [] [];
-    RedisMemoryFull "redis-memory-full" Pods true [] [];
+    RedisMemoryFull "redis-memory-full" Pods true ["leaveMib"] [];
     // RabbitMQ, Celery
     RabbitmqMemoryAlarm "rabbitmq-memory-alarm" Pods true [] [];
     RabbitmqDiskAlarm "rabbitmq-disk-alarm" Pods true [] [];

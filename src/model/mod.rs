@@ -2,6 +2,7 @@
 
 mod change;
 mod check_spec;
+mod check_words;
 mod claim;
 mod comparison;
 mod drill;
@@ -36,7 +37,8 @@ mod verdict;
 mod watch;
 
 pub use change::{Change, ClaimRef, Command, ControlPlanePart, Look, NodeHow, PodRef, StoreRestore, Undo};
-pub use check_spec::{CheckKind, CheckSpec, RecoveryPhase, TripsBy, WindowName};
+pub use check_spec::{CheckKind, CheckSpec};
+pub use check_words::{RecoveryPhase, TripsBy, WindowName};
 pub use claim::Claim;
 pub use comparison::{ComparedExperiment, ComparedFigure, Comparison, Margins};
 pub use drill::{Drill, DrillMethod, DrillTarget};

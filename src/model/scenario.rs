@@ -25,6 +25,9 @@ pub struct Scenario {
     pub think: Think,
     #[serde(default = "timeout_default")]
     pub timeout_ms: u64,
+    /// Whether requests go over connections that are there already; else each has one of its own.
+    #[serde(default = "keep_alive_default")]
+    pub keep_alive: bool,
     /// Steps made once, in order, before the load; what they extract is shared by all users
     /// as a list, of which each user draws.
     #[serde(default)]
@@ -34,6 +37,10 @@ pub struct Scenario {
 
 fn timeout_default() -> u64 {
     5000
+}
+
+fn keep_alive_default() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -54,6 +54,12 @@ impl Component {
         }
     }
 
+    /// Whether its own counters say how often it was asked: its callers have no proxy that would.
+    #[must_use]
+    pub fn counts_itself(self) -> bool {
+        matches!(self, Self::Frontend | Self::EdgeShield)
+    }
+
     pub const ALL: [Self; 19] = [
         Self::Postgres,
         Self::Pgbouncer,

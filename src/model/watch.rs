@@ -11,6 +11,8 @@ pub struct Watch {
     pub alerts: BTreeSet<String>,
     /// Whose callers' proxies are read.
     pub breakers: BTreeSet<Component>,
+    /// Who is read how often it was asked.
+    pub served: BTreeSet<Component>,
     /// Whose autoscalers are read.
     pub scales: BTreeSet<Component>,
     /// Whether what must be refused is tried.
@@ -24,6 +26,9 @@ impl Watch {
         for spec in checks {
             match spec.check {
                 CheckKind::AlertFires => watch.alerts.extend(spec.alert.clone()),
+                CheckKind::Amplification if spec.component.is_some_and(Component::counts_itself) => {
+                    watch.served.extend(spec.component);
+                }
                 CheckKind::Breaker | CheckKind::Amplification => watch.breakers.extend(spec.component),
                 CheckKind::Scales => watch.scales.extend(spec.component),
                 CheckKind::StaysClosed => watch.refusals = true,
@@ -44,7 +49,10 @@ mod tests {
         let alert = CheckSpec { alert: Some("BackendDown".into()), ..CheckSpec::new(CheckKind::AlertFires) };
         let breaker =
             CheckSpec { component: Some(Component::Inference), ..CheckSpec::new(CheckKind::Breaker) };
-        let watch = Watch::of(&[alert, breaker, CheckSpec::new(CheckKind::StaysClosed)]);
+        let origin =
+            CheckSpec { component: Some(Component::Frontend), ..CheckSpec::new(CheckKind::Amplification) };
+        let watch = Watch::of(&[alert, breaker, origin, CheckSpec::new(CheckKind::StaysClosed)]);
+        assert_eq!(watch.served, [Component::Frontend].into());
         assert_eq!(watch.alerts, ["BackendDown".to_owned()].into());
         assert_eq!(watch.breakers, [Component::Inference].into());
         assert!(watch.refusals);

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Sink;
 use super::every::every;
+use super::exposition::{label, sample};
 use crate::cluster::{Dialer, PodAddress, PodCache, http_get};
 use crate::model::{BreakerCounts, BreakerRule, Component, Observation, PodInfo};
 
@@ -107,23 +108,6 @@ fn parse(text: &str, component: Component) -> Option<BreakerCounts> {
         }
     }
     requests.then_some(counts)
-}
-
-/// Name, labels and value of a line of Prometheus' text format.
-fn sample(line: &str) -> Option<(&str, &str, u64)> {
-    let (name, rest) = line.split_once('{')?;
-    let (labels, value) = rest.rsplit_once('}')?;
-    let value: f64 = value.split_whitespace().next()?.parse().ok()?;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    (value.is_finite() && value >= 0.0).then_some((name, labels, value as u64))
-}
-
-/// The value of a label. Clusters' names hold no quotes.
-fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
-    labels.split(',').find_map(|pair| {
-        let (key, value) = pair.split_once('=')?;
-        (key.trim() == name).then(|| value.trim().trim_matches('"'))
-    })
 }
 
 /// `outbound|80|subset|host`: a call of the component's service.

@@ -3,9 +3,11 @@
 mod alerts;
 mod breakers;
 mod every;
+mod exposition;
 mod members;
 mod refusals;
 mod scales;
+mod served;
 #[cfg(test)]
 mod testing;
 mod watch;
@@ -15,6 +17,7 @@ pub use breakers::observe_breakers;
 pub use members::{Source, observe_members};
 pub use refusals::observe_refusals;
 pub use scales::observe_scales;
+pub use served::observe_served;
 pub use watch::observe_api;
 
 use crate::model::Observation;

@@ -70,6 +70,10 @@ impl LiveWorld {
             );
             probes.push(breakers.boxed());
         }
+        for component in watch.served {
+            let served = probe::observe_served(component, cache.clone(), dialer(), sink(), end.clone());
+            probes.push(served.boxed());
+        }
         for component in watch.scales {
             let (client, namespace) = (self.client.clone(), self.namespace.clone());
             probes.push(probe::observe_scales(component, client, namespace, sink(), end.clone()).boxed());

@@ -17,8 +17,8 @@ const JOURNEYS: usize = 3;
 const RESULT_TRIES: usize = 60;
 const RESULT_PAUSE: Duration = Duration::from_millis(250);
 /// Two scrapes at the slowest pace of an overlay, and a margin.
-const SETTLE_MAX: Duration = Duration::from_secs(45);
-const SETTLE_TICK: Duration = Duration::from_secs(3);
+pub(super) const SETTLE_MAX: Duration = Duration::from_secs(45);
+pub(super) const SETTLE_TICK: Duration = Duration::from_secs(3);
 const DONE: &str = "a user's journey: register, log in, list, infer, result, decide, page";
 const COUNTED: &str = "each component's own counters move by what was sent";
 
@@ -103,7 +103,7 @@ pub async fn rows(site: &Site) -> Vec<Row> {
 }
 
 /// Component → value. A counter that nothing has moved yet has no series.
-type Counters = BTreeMap<&'static str, f64>;
+pub(super) type Counters = BTreeMap<&'static str, f64>;
 
 async fn read(prometheus: &Prometheus) -> Result<Counters, String> {
     let mut counters = Counters::new();
@@ -114,7 +114,7 @@ async fn read(prometheus: &Prometheus) -> Result<Counters, String> {
 }
 
 /// The counters, once nobody else moves them.
-async fn quiet(prometheus: &Prometheus) -> Result<Counters, String> {
+pub(super) async fn quiet(prometheus: &Prometheus) -> Result<Counters, String> {
     let end = tokio::time::Instant::now() + SETTLE_MAX;
     let mut last = read(prometheus).await?;
     let mut still = 0;
@@ -288,7 +288,7 @@ fn digest(model: &Value, input: &Value) -> String {
     format!("{hash:016x}")
 }
 
-fn wanted(path: &str, answer: &Answer, status: u16) -> Result<(), String> {
+pub(super) fn wanted(path: &str, answer: &Answer, status: u16) -> Result<(), String> {
     if answer.status == status {
         return Ok(());
     }

@@ -2,8 +2,12 @@
 //! about. What was seen is data, and the judgements are pure; what cannot be seen is inconclusive, never fine.
 
 mod access;
+mod asker;
+mod balance;
 mod figures;
+mod identity;
 mod journey;
+mod levels;
 mod logs;
 pub mod members;
 mod monitoring;
@@ -11,10 +15,13 @@ mod objects;
 mod prometheus;
 mod refusals;
 mod routes;
+mod routing;
 mod seen;
 mod sessions;
 mod topics;
 mod trace;
+
+use std::time::Duration;
 
 use kube::Client;
 
@@ -86,6 +93,12 @@ fn unseen(check: impl Into<String>, why: impl std::fmt::Display) -> Finding {
     Finding::new(check, Verdict::Inconclusive, why.to_string())
 }
 
+/// What comes of it, or that nothing did in time.
+async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let done = tokio::time::timeout(deadline, work).await;
+    done.unwrap_or_else(|_| Err(format!("not done within {} s", deadline.as_secs())))
+}
+
 /// What holds for any part of the stack: its pods, services, autoscalers, logs. Of what the part has not, nothing is said.
 pub async fn look_at_part(site: &Site, seen: &Seen) -> Vec<Row> {
     let mut rows = objects::rows(seen);
@@ -118,8 +131,9 @@ pub async fn look(site: &Site, seen: &Seen) -> Vec<Row> {
     rows
 }
 
-/// What only shows when it is used: an account, a model, a job of our own; connections; two pods that are refused. It
-/// leaves the account, the model and the job in the platform, and nothing else.
+/// What only shows when it is used: an account, models, a job and messages of our own; a route of our own for a while;
+/// connections; pods that are refused. It leaves the account, the models and the job in the platform, and nothing else (but
+/// see `routing.rs` for a queue that was not empty).
 pub async fn use_it(site: &Site, seen: &Seen) -> Vec<Row> {
     let mut rows = journey::rows(site).await;
     match Prometheus::open(site).await {
@@ -128,7 +142,11 @@ pub async fn use_it(site: &Site, seen: &Seen) -> Vec<Row> {
             rows.push(Row::new(Section::Monitoring, &["M3/panels"], unseen("prometheus answers", why)))
         }
     }
+    rows.push(levels::row(site).await);
+    rows.extend(routing::rows(site, seen).await);
+    rows.extend(balance::rows(site).await);
     rows.extend(refusals::rows(site, seen).await);
+    rows.push(identity::row(site, seen).await);
     rows.extend(sessions::rows(site, seen).await);
     rows
 }

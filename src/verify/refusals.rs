@@ -1,45 +1,11 @@
 //! What must be refused, tried from inside the cluster by short-lived pods of our own. A stranger, whom no policy names,
 //! tries every address; for each there is a friend, by whose label a policy lets it in, so that a refusal is the policy's
-//! and not a dead server's. The pods are never ready (no Service sends them anything) and are taken away.
+//! and not a dead server's.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::{DeleteParams, LogParams, PostParams};
-use serde_json::json;
-
+use super::asker::{Address, Asker, Words, image};
 use super::{Row, Section, Seen, Site, unseen};
-use crate::cluster::{ClusterError, poll_until};
+use crate::cluster::ClusterError;
 use crate::model::{Finding, Verdict};
-
-const DEADLINE: Duration = Duration::from_secs(60);
-/// An image of the stack's with Python in it, which is on every node already.
-const IMAGE_OF: &str = "ai-platform-redis";
-
-/// Connects, says what is asked for, prints a line an address: host, port, what came of it. Debian's smallest Python
-/// has no JSON.
-const SCRIPT: &str = r#"
-import socket, sys
-for address in sys.argv[1:]:
-    host, port, path = address.split("|")
-    word = "open"
-    try:
-        s = socket.create_connection((host, int(port)), timeout=3)
-        if path:
-            s.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
-            s.settimeout(3)
-            first = s.recv(64)
-            word = first.split(b"\r\n")[0].decode("latin-1") if first else "closed"
-        s.close()
-    except OSError as e:
-        word = "refused: " + type(e).__name__
-    print(host, port, word, sep="|", flush=True)
-"#;
-
-/// Host, port, and a path for a plain HTTP request.
-type Address = (&'static str, u16, &'static str);
 
 /// By the name whom a policy lets in: the addresses.
 const FRIENDS: [(&str, &[Address]); 5] = [
@@ -63,14 +29,14 @@ const SCRAPED: [Address; 3] = [
 pub async fn rows(site: &Site, seen: &Seen) -> Vec<Row> {
     let (policy, strict) =
         ("only whom a policy names gets through", "plain text to a STRICT service is refused");
-    let image = seen.named("StatefulSet", IMAGE_OF);
-    let image = image.and_then(|set| set["spec"]["template"]["spec"]["containers"][0]["image"].as_str());
-    let Some(image) = image else {
-        let why = format!("{IMAGE_OF}, whose image the probing pods use, is not there");
-        return vec![
-            Row::new(Section::Refusals, &["X1"], unseen(policy, &why)),
-            Row::new(Section::Refusals, &["I3"], unseen(strict, why)),
-        ];
+    let image = match image(seen) {
+        Ok(image) => image,
+        Err(why) => {
+            return vec![
+                Row::new(Section::Refusals, &["X1"], unseen(policy, &why)),
+                Row::new(Section::Refusals, &["I3"], unseen(strict, why)),
+            ];
+        }
     };
     let everything: Vec<Address> =
         FRIENDS.iter().flat_map(|(_, addresses)| addresses.iter().copied()).collect();
@@ -90,8 +56,6 @@ pub async fn rows(site: &Site, seen: &Seen) -> Vec<Row> {
     let plain = scraper.map_or_else(|why| unseen(strict, why), |words| plain(strict, &words));
     vec![Row::new(Section::Refusals, &["X1"], finding), Row::new(Section::Refusals, &["I3"], plain)]
 }
-
-type Words = BTreeMap<(String, u16), String>;
 
 fn refused(check: &str, addresses: &[Address], stranger: &Words, friends: &Words) -> Finding {
     let mut wrong = Vec::new();
@@ -134,7 +98,7 @@ fn plain(check: &str, words: &Words) -> Finding {
     Finding::new(check, verdict, format!("{}; {} answered 200", answers.join(", "), control.0))
 }
 
-/// Runs the script in a pod of this name and label, and takes the pod away whatever comes of it.
+/// Outside of the mesh, known by its label only.
 async fn probe(
     site: &Site,
     image: &str,
@@ -142,94 +106,14 @@ async fn probe(
     label: &str,
     to: &[Address],
 ) -> Result<Words, ClusterError> {
-    let pods = Api::<Pod>::namespaced(site.client.clone(), &site.namespace);
-    remove(&pods, name).await?;
-    let done = run(&pods, name, &pod(name, label, image, to)?).await;
-    let removed = remove(&pods, name).await;
-    let words = done?;
-    removed?;
-    Ok(words)
-}
-
-async fn run(pods: &Api<Pod>, name: &str, pod: &Pod) -> Result<Words, ClusterError> {
-    pods.create(&PostParams::default(), pod)
-        .await
-        .map_err(ClusterError::api(format!("create pod {name}")))?;
-    let what = format!("the end of pod {name}");
-    let ended = poll_until(&what, DEADLINE, || async {
-        let pod = pods.get(name).await.map_err(ClusterError::api(format!("read pod {name}")))?;
-        let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
-        Ok(if matches!(phase.as_str(), "Succeeded" | "Failed") { Ok(()) } else { Err(phase) })
-    });
-    ended.await?;
-    let log = pods.logs(name, &LogParams::default()).await;
-    let log = log.map_err(ClusterError::api(format!("read the log of pod {name}")))?;
-    let words = parse(&log);
-    if words.is_empty() {
-        let last = log.lines().last().unwrap_or("nothing").to_owned();
-        return Err(ClusterError::state(format!("read the log of pod {name}"), format!("it says {last}")));
-    }
-    Ok(words)
-}
-
-fn parse(log: &str) -> Words {
-    let lines = log.lines().filter_map(|line| {
-        let mut parts = line.splitn(3, '|');
-        let (host, port) = (parts.next()?, parts.next()?.parse().ok()?);
-        Some(((host.to_owned(), port), parts.next()?.to_owned()))
-    });
-    lines.collect()
-}
-
-async fn remove(pods: &Api<Pod>, name: &str) -> Result<(), ClusterError> {
-    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-    match pods.delete(name, &at_once).await.map_err(ClusterError::api(format!("delete pod {name}"))) {
-        Ok(_) => {}
-        Err(error) if error.is_not_found() => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    let what = format!("the removal of pod {name}");
-    poll_until(&what, DEADLINE, || async {
-        let found = pods.get_opt(name).await.map_err(ClusterError::api(format!("read pod {name}")))?;
-        Ok(if found.is_none() { Ok(()) } else { Err("it is still there".to_owned()) })
-    })
-    .await
-}
-
-fn pod(name: &str, label: &str, image: &str, to: &[Address]) -> Result<Pod, ClusterError> {
-    let mut command = vec!["python3".to_owned(), "-c".to_owned(), SCRIPT.to_owned()];
-    command.extend(to.iter().map(|(host, port, path)| format!("{host}|{port}|{path}")));
-    let value = json!({
-        "metadata": { "name": name, "labels": {
-            "app.kubernetes.io/part-of": "mettle", "app.kubernetes.io/name": label,
-            "sidecar.istio.io/inject": "false" } },
-        "spec": {
-            "restartPolicy": "Never", "automountServiceAccountToken": false, "activeDeadlineSeconds": 55,
-            "enableServiceLinks": false,
-            "securityContext": { "runAsNonRoot": true, "runAsUser": 10099, "seccompProfile": { "type": "RuntimeDefault" } },
-            "containers": [{
-                "name": "probe", "image": image, "imagePullPolicy": "IfNotPresent",
-                "command": command,
-                // Never ready: it bears the name of others, and must not be sent their requests.
-                "readinessProbe": { "exec": { "command": ["false"] }, "initialDelaySeconds": 3600 },
-                "resources": { "requests": { "cpu": "1m", "memory": "16Mi" }, "limits": { "memory": "64Mi" } },
-                "securityContext": { "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
-                    "capabilities": { "drop": ["ALL"] } },
-            }],
-        },
-    });
-    serde_json::from_value(value)
-        .map_err(|error| ClusterError::state(format!("make pod {name}"), error.to_string()))
+    Asker { name, label, account: None, image }.ask(site, to).await
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::asker::words;
     use super::*;
     use crate::model::Verdict::{Fail, Inconclusive, Pass};
-
-    fn words(all: &[(&str, u16, &str)]) -> Words {
-        all.iter().map(|(host, port, word)| (((*host).to_owned(), *port), (*word).to_owned())).collect()
-    }
 
     #[test]
     fn a_stranger_who_gets_in_fails_and_so_does_a_door_that_is_closed_to_all() {
@@ -261,10 +145,5 @@ mod tests {
         assert_eq!(plain("x", &heard("HTTP/1.0 200 OK", "HTTP/1.0 200 OK")).verdict, Fail);
         assert_eq!(plain("x", &heard("refused: TimeoutError", "closed")).verdict, Inconclusive);
         assert_eq!(plain("x", &words(&[])).verdict, Inconclusive);
-    }
-
-    #[test]
-    fn the_log_is_read_line_by_line() {
-        assert_eq!(parse("a|1|open\nnoise\n"), words(&[("a", 1, "open")]));
     }
 }

@@ -21,6 +21,7 @@ pub struct Gateway {
     pub http: reqwest::Client,
     pub base: String,
     pub tls: Door,
+    name: String,
     authority: reqwest::Certificate,
 }
 
@@ -40,18 +41,29 @@ fn chain(error: &reqwest::Error) -> String {
     text
 }
 
+/// One value of a secret. Never print it where it is a password.
+pub(super) async fn secret(site: &Site, name: &str, key: &str) -> Result<Vec<u8>, String> {
+    let secret = Api::<Secret>::namespaced(site.client.clone(), &site.namespace).get(name).await;
+    let secret = secret.map_err(|error| format!("secret {name}: {error}"))?;
+    let value = secret.data.and_then(|mut data| data.remove(key)).map(|bytes| bytes.0);
+    value.ok_or_else(|| format!("secret {name} has no {key}"))
+}
+
 impl Gateway {
     pub async fn open(site: &Site) -> Result<Self, String> {
         let tls = Door::open(&site.client, &site.dialer, &site.namespace, SERVICE, TLS_PORT).await;
         let tls = tls.map_err(|error| error.to_string())?;
-        let secret = Api::<Secret>::namespaced(site.client.clone(), &site.namespace).get(AUTHORITY).await;
-        let secret = secret.map_err(|error| format!("secret {AUTHORITY}: {error}"))?;
-        let pem = secret.data.and_then(|mut data| data.remove("ca.crt")).map(|bytes| bytes.0);
-        let pem = pem.ok_or_else(|| format!("secret {AUTHORITY} has no ca.crt"))?;
+        let pem = secret(site, AUTHORITY, "ca.crt").await?;
         let authority = reqwest::Certificate::from_pem(&pem).map_err(|error| chain(&error))?;
         let name = format!("{SERVICE}.{}.svc", site.namespace);
         let http = builder(&authority, &name, &tls).build().map_err(|error| chain(&error))?;
-        Ok(Self { http, base: format!("https://{name}:{}", tls.address.port()), tls, authority })
+        Ok(Self { http, base: format!("https://{name}:{}", tls.address.port()), tls, name, authority })
+    }
+
+    /// A client that makes a connection for each request: each may reach another of the gateway's pods.
+    pub fn fresh(&self) -> Result<reqwest::Client, String> {
+        let builder = builder(&self.authority, &self.name, &self.tls).pool_max_idle_per_host(0);
+        builder.build().map_err(|error| chain(&error))
     }
 
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, String> {
@@ -123,7 +135,7 @@ fn route(check: &str, answer: &Result<Answer, String>, status: u16, piece: &str)
 }
 
 /// An asset of the page, asked for until the edge that answers has it.
-async fn asset(gateway: &Gateway) -> Finding {
+pub(super) async fn asset(gateway: &Gateway) -> Finding {
     let check = "the edge keeps an asset";
     let page = match gateway.get("/").await {
         Ok(page) => page.body,

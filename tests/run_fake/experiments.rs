@@ -12,7 +12,7 @@ pub const EXPERIMENTS: [&str; 24] = [
     "backend-pod-kill",
     "celery-worker-kill",
     "celery-worker-loss",
-    "edge-loss",
+    "redis-memory-full",
     "gateway-loss",
     "inference-pod-kill",
     "kafka-leader-hang",
@@ -35,13 +35,24 @@ pub const EXPERIMENTS: [&str; 24] = [
 ];
 
 /// These are judged by what only a real stack has: alerts, proxies, answers with less, doors, peers that are cut off one by one.
-const BEYOND: [&str; 8] = [
+const BEYOND: [&str; 19] = [
+    "auth-load-step",
+    "backend-load-step",
     "backend-rollout",
+    "celery-load-step",
     "closed-doors",
+    "decision-load-step",
     "edge-load-step",
+    "edge-loss",
+    "frontend-load-step",
+    "gateway-certificate",
     "inference-away",
+    "inference-load-step",
     "inference-one-503",
     "inference-overflow",
+    "mesh-abort-share",
+    "mesh-delay-share",
+    "model-load-step",
     "origin-loss",
     "redis-away",
 ];
