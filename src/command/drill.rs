@@ -123,8 +123,7 @@ async fn take_away(session: &Session, offered: &[DynamicObject], jobs: &[String]
 
 /// What drills that were killed had offered, once nothing of them is open any more.
 pub(super) async fn clear_after(session: &Session, restored: &[StoreRestore]) {
-    let jobs: Vec<String> =
-        restored.iter().map(|one| one.job.trim_end_matches("-restore").to_owned()).collect();
+    let jobs: Vec<String> = restored.iter().map(|one| one.drill.clone()).collect();
     if jobs.is_empty() {
         return;
     }

@@ -136,6 +136,17 @@ fn with(activity: Value) -> Scripted {
 }
 
 #[test]
+fn an_activity_has_a_name() {
+    let pause = |name: Value| {
+        with(json!({ "type": "probe", "name": name, "provider": { "type": "http", "url": "http://h" } }))
+    };
+    assert_eq!(pause(json!("p")).refused, []);
+    for name in [json!(""), json!(7), Value::Null] {
+        assert!(pause(name.clone()).refused.iter().any(|refused| refused.path == "method[0].name"), "{name}");
+    }
+}
+
+#[test]
 fn calls_and_programs_as_the_toolkit_makes_them() {
     let provider = |provider: Value| with(json!({ "type": "probe", "name": "p", "provider": provider }));
     let deed = |scripted: Scripted| {

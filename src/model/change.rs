@@ -38,6 +38,8 @@ pub struct ClaimRef {
 pub struct StoreRestore {
     pub store: Store,
     pub namespace: String,
+    /// What the names of all of the drill's Jobs begin with.
+    pub drill: String,
     /// Of the Job; one that is tried again after a failure bears a number behind it.
     pub job: String,
     /// What the Job is told.

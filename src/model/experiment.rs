@@ -149,6 +149,16 @@ impl Experiment {
         read_yaml(path, Self::problem)
     }
 
+    /// How long the stack must be steady for the recovery to end early: as long as any check asks for, too.
+    #[must_use]
+    pub fn stable_ms(&self) -> u64 {
+        let asked = self.expect.iter().filter_map(|check| check.stable_for_seconds).fold(0.0, f64::max);
+        // A check's bound was validated: at most some months.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let asked_ms = (asked * 1000.0).ceil() as u64;
+        (u64::from(self.phases.stable) * 1000).max(asked_ms)
+    }
+
     /// With every repeated fault as so many faults, each at its own time, drawn by the seed.
     #[must_use]
     pub fn unrolled(&self, seed: Seed) -> Self {
@@ -231,5 +241,22 @@ impl Experiment {
             stops.filter_map(|(i, stop)| stop.problem().map(|(f, m)| (format!("stopWhen[{i}].{f}"), m)));
         let limits = self.limits.problem().map(|(f, m)| (format!("limits.{f}"), m));
         limits.into_iter().chain(faults).chain(checks).chain(stops).next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recovery_is_watched_for_as_long_as_a_check_wants_it_to_hold() {
+        for (stable, asked, wanted_ms) in [(5, 3.0, 5000), (5, 10.0, 10_000), (5, 9.5, 9500)] {
+            let text = format!(
+                "name: x\nscenario: s.yaml\nfaults: []\nphases: {{ stable: {stable} }}\nexpect:\n  \
+                 - {{ check: recovery-time, maxSeconds: 9, stableForSeconds: {asked} }}\n"
+            );
+            let experiment: Experiment = crate::model::parse_yaml(Path::new("x.yaml"), &text).unwrap();
+            assert_eq!(experiment.stable_ms(), wanted_ms, "{stable} {asked}");
+        }
     }
 }

@@ -315,7 +315,8 @@ async fn recovery<W: World, L: Load>(
     let phases = context.experiment.phases;
     let since_ms = progress.windows.recovery.start_ms;
     // The window must be long enough to carry a judgement of its own.
-    let earliest_ms = since_ms + u64::from(phases.stable) * 1000;
+    let stable_ms = context.experiment.stable_ms();
+    let earliest_ms = since_ms + stable_ms;
     let latest_ms = context.now_ms() + u64::from(phases.recovery_max) * 1000;
     while context.now_ms() < latest_ms {
         if context.stop.sleep(TICK).await.is_err() {
@@ -325,7 +326,6 @@ async fn recovery<W: World, L: Load>(
             return RunOutcome::Broken(format!("the load ended early: {why}"));
         }
         let now_ms = context.now_ms();
-        let stable_ms = u64::from(phases.stable) * 1000;
         let restored =
             || context.recorder.look(0, |events| all_restored(events, since_ms, now_ms, stable_ms));
         if now_ms > earliest_ms && restored() {

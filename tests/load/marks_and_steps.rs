@@ -1,5 +1,6 @@
 //! Answers that say they are less, and a load that steps up and back.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mettle::model::OperationOutcome::Ok as Done;
@@ -22,6 +23,19 @@ async fn an_answer_with_less_is_told_by_its_header_or_its_body_and_only_when_it_
         let mut of = finished.operations.iter().filter(|op| op.step == format!("j.{name}")).peekable();
         assert!(of.peek().is_some(), "{name}");
         assert!(of.all(|op| op.degraded == want && (op.outcome == Done) == (name != "refused")), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn requests_share_connections_unless_the_scenario_wants_one_for_each() {
+    for (keep_alive, each) in [(true, false), (false, true)] {
+        let server = Server::start().await;
+        let text = scenario(1000, 50, &["{step: get, method: GET, path: /ok}"]);
+        let run = Run::new(&server.url, &format!("keepAlive: {keep_alive}\n{text}"), 2);
+        let requests = run.run(1.5).await.operations.len() as u64;
+        let connections = server.state.connections.load(Ordering::Relaxed);
+        assert!(requests > 20, "{requests}");
+        assert_eq!(connections >= requests, each, "{connections} connections for {requests} requests");
     }
 }
 

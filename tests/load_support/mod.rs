@@ -27,6 +27,8 @@ pub struct State {
     /// Requests for each path that polls.
     polled: Mutex<HashMap<String, u64>>,
     counter: AtomicU64,
+    /// Connections that were taken.
+    pub connections: AtomicU64,
     /// Users' lists, by the path of their reads.
     pub lists: Mutex<HashMap<String, Vec<String>>>,
     /// While set, lists are read without their last element, and nobody finds a prediction.
@@ -46,6 +48,7 @@ impl Server {
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                shared.connections.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(connection(stream, Arc::clone(&shared)));
             }
         });

@@ -83,6 +83,7 @@ impl<W: DrillWorld, L: Load> Drilling<'_, W, L> {
         let restore = StoreRestore {
             store,
             namespace: namespace.ok_or_else(|| "no volume of it is there".to_owned())?,
+            drill: self.jobs(),
             job: self.job("restore"),
             parameters: self.parameters(moment, false),
             fallback: self.parameters(moment, true),
@@ -122,8 +123,12 @@ impl<W: DrillWorld, L: Load> Drilling<'_, W, L> {
     }
 
     /// Names of Jobs are unique to the run.
+    fn jobs(&self) -> String {
+        format!("drill-{}", self.run)
+    }
+
     pub(super) fn job(&self, what: &str) -> String {
-        format!("drill-{}-{what}", self.run)
+        format!("{}-{what}", self.jobs())
     }
 }
 
