@@ -30,16 +30,15 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
     let step = spec.step.as_deref();
     let calls_min = if bounds.0.is_some() { REQUESTS_MIN } else { 1 };
     let name = window.as_str();
-    let during = Asked::of(timeline, component, (name, timeline.windows.get(window)), step, calls_min);
-    let during = match during {
+    let counters = Counters::of(timeline, component);
+    let during = match counters.asked((name, timeline.windows.get(window)), step, calls_min) {
         Ok(during) => during,
         Err(why) => return inconclusive(spec, why),
     };
     let mut parts = Vec::with_capacity(2);
     let mut evidence = vec![during.text(name)];
     if let Some(max) = bounds.0 {
-        let baseline = ("baseline", timeline.windows.baseline);
-        let before = match Asked::of(timeline, component, baseline, step, calls_min) {
+        let before = match counters.asked(("baseline", timeline.windows.baseline), step, calls_min) {
             Ok(before) => before,
             Err(why) => return inconclusive(spec, why),
         };
@@ -64,6 +63,48 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
     finding(spec, verdict, reason).with_evidence(evidence)
 }
 
+/// Who counts what reaches a component, and what was counted.
+struct Counters<'a> {
+    timeline: &'a Timeline,
+    who: String,
+    looks: Looks,
+    calls: Calls<'a>,
+}
+
+impl<'a> Counters<'a> {
+    fn of(timeline: &'a Timeline, component: Component) -> Self {
+        let (probe, who) = if component.counts_itself() {
+            (format!("served {component}"), format!("the counters of {component}"))
+        } else {
+            (format!("breaker {component}"), format!("the callers of {component}"))
+        };
+        let (looks, calls) = (Looks::of(timeline, &probe), Calls::of(timeline, component));
+        Self { timeline, who, looks, calls }
+    }
+
+    /// Why there is nothing to judge, when there is not.
+    fn asked(
+        &self,
+        (name, window): (&str, Window),
+        step: Option<&str>,
+        calls_min: u64,
+    ) -> Result<Asked, String> {
+        if !self.looks.whole(window.start_ms, window.end_ms) {
+            return Err(format!("{} were not read all through the {name}", self.who));
+        }
+        let (calls, retries) = self.calls.asked(window);
+        let wanted = wanted(self.timeline, window, step);
+        for (count, min, what) in
+            [(wanted, REQUESTS_MIN, "requests of users"), (calls, calls_min, "calls of the component")]
+        {
+            if count < min {
+                return Err(format!("{count} {what} in the {name}, a judgement needs {min}"));
+            }
+        }
+        Ok(Asked { calls, retries, wanted })
+    }
+}
+
 /// What reached a component in one window.
 struct Asked {
     calls: u64,
@@ -73,34 +114,6 @@ struct Asked {
 }
 
 impl Asked {
-    /// Why there is nothing to judge, when there is not.
-    fn of(
-        timeline: &Timeline,
-        component: Component,
-        (name, window): (&str, Window),
-        step: Option<&str>,
-        calls_min: u64,
-    ) -> Result<Self, String> {
-        let (probe, who) = if component.counts_itself() {
-            (format!("served {component}"), format!("the counters of {component}"))
-        } else {
-            (format!("breaker {component}"), format!("the callers of {component}"))
-        };
-        if !Looks::of(timeline, &probe).whole(window.start_ms, window.end_ms) {
-            return Err(format!("{who} were not read all through the {name}"));
-        }
-        let (calls, retries) = Calls::of(timeline, component).asked(window);
-        let wanted = wanted(timeline, window, step);
-        for (count, min, what) in
-            [(wanted, REQUESTS_MIN, "requests of users"), (calls, calls_min, "calls of the component")]
-        {
-            if count < min {
-                return Err(format!("{count} {what} in the {name}, a judgement needs {min}"));
-            }
-        }
-        Ok(Self { calls, retries, wanted })
-    }
-
     #[allow(clippy::cast_precision_loss)]
     fn each(&self) -> f64 {
         self.calls as f64 / self.wanted as f64
@@ -135,19 +148,33 @@ mod tests {
         }
     }
 
-    /// 50 calls a second, in the fault window so many.
-    fn called(in_fault: u64) -> Build {
-        let mut build = Build::steady().beats("breaker inference", 0, 40_000);
-        let mut counts = BreakerCounts::default();
+    /// So many calls a second, in the fault window so many, each second told by one observation of the count.
+    fn counted(probe: &str, calls: u64, in_fault: u64, told: impl Fn(u64) -> Observation) -> Build {
+        let mut build = Build::steady().beats(probe, 0, 40_000);
+        let mut requests = 0;
         for second in 0..40 {
-            counts.requests += if (12..24).contains(&second) { in_fault } else { 50 };
-            let caller = "decision-1".to_owned();
-            build = build.see(
-                second * 1000 + 900,
-                Observation::Breaker { component: Component::Inference, caller, counts },
-            );
+            requests += if (12..24).contains(&second) { in_fault } else { calls };
+            build = build.see(second * 1000 + 900, told(requests));
         }
         build
+    }
+
+    /// 50 calls a second, in the fault window so many.
+    fn called(in_fault: u64) -> Build {
+        counted("breaker inference", 50, in_fault, |requests| Observation::Breaker {
+            component: Component::Inference,
+            caller: "decision-1".to_owned(),
+            counts: BreakerCounts { requests, ..BreakerCounts::default() },
+        })
+    }
+
+    /// 5 pages fetched from the origin a second, in the fault window so many.
+    fn fetched(in_fault: u64) -> Build {
+        counted("served frontend", 5, in_fault, |requests| Observation::Served {
+            component: Component::Frontend,
+            pod: "frontend-1".to_owned(),
+            requests,
+        })
     }
 
     #[test]
@@ -172,21 +199,6 @@ mod tests {
         verdicts(&CheckSpec { max_ratio: None, ..spec() }, [("no bound", called(50), Inconclusive)]);
         let both = CheckSpec { max_per_request: Some(0.6), ..spec() };
         verdicts(&both, [("one bound is broken", called(80), Fail), ("neither is", called(60), Pass)]);
-    }
-
-    /// 5 pages fetched from the origin a second, in the fault window so many.
-    fn fetched(in_fault: u64) -> Build {
-        let mut build = Build::steady().beats("served frontend", 0, 40_000);
-        let mut requests = 0;
-        for second in 0..40 {
-            requests += if (12..24).contains(&second) { in_fault } else { 5 };
-            let pod = "frontend-1".to_owned();
-            build = build.see(
-                second * 1000 + 900,
-                Observation::Served { component: Component::Frontend, pod, requests },
-            );
-        }
-        build
     }
 
     #[test]

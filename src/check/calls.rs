@@ -32,22 +32,22 @@ impl<'a> Calls<'a> {
         let mut calls = Self::default();
         let mut known: BTreeMap<&str, BreakerCounts> = BTreeMap::new();
         for (at_ms, seen) in timeline.observations(0) {
-            match seen {
+            let (who, counts) = match seen {
                 Observation::Breaker { component: of, caller, counts } if *of == component => {
-                    let before = known.insert(caller, *counts);
-                    let ejected = known.values().map(|counts| counts.ejected).sum();
-                    calls.moments.push(moment(at_ms, caller, before, *counts, ejected));
+                    (caller, *counts)
                 }
                 Observation::Served { component: of, pod, requests } if *of == component => {
-                    let counts = BreakerCounts { requests: *requests, ..BreakerCounts::default() };
-                    let before = known.insert(pod, counts);
-                    calls.moments.push(moment(at_ms, pod, before, counts, 0));
+                    (pod, BreakerCounts { requests: *requests, ..BreakerCounts::default() })
                 }
                 Observation::BreakerRule { component: of, rule } if *of == component => {
                     calls.rules.push((at_ms, *rule));
+                    continue;
                 }
-                _ => {}
-            }
+                _ => continue,
+            };
+            let before = known.insert(who, counts);
+            let ejected = known.values().map(|counts| counts.ejected).sum();
+            calls.moments.push(moment(at_ms, who, before, counts, ejected));
         }
         calls
     }

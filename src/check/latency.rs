@@ -26,40 +26,36 @@ pub(super) fn judge(spec: &CheckSpec, load: &LoadSpec, timeline: &Timeline) -> F
         Ok(limits) => limits,
         Err(why) => return inconclusive(spec, why),
     };
-    let least = bound(spec.min_ms);
     let max_us = limits.iter().map(|limit| limit.max_us).reduce(f64::min);
-    let figure = describe(&samples.counted.latencies, quantile);
-    if let Some(min_ms) = least
-        && is_below(&samples.counted.latencies, quantile, min_ms * 1000.0)
-    {
-        return finding(spec, Verdict::Fail, format!("{figure}, at least {min_ms} ms is wanted"));
+    let least = bound(spec.min_ms);
+    if max_us.is_none() && least.is_none() {
+        return inconclusive(spec, "maxMs, minMs or maxRatioToBaseline is needed");
     }
     let bounds = limits.iter().map(|limit| limit.text.as_str()).collect::<Vec<_>>().join(" and ");
-    let Some(max_us) = max_us else {
-        let Some(min_ms) = least else {
-            return inconclusive(spec, "maxMs, minMs or maxRatioToBaseline is needed");
-        };
-        return match too_few(&samples, quantile) {
-            Some(why) => inconclusive(spec, why),
-            None => finding(spec, Verdict::Pass, format!("{figure}, at least {min_ms} ms is wanted")),
-        };
-    };
-    if breaks(&samples.counted.latencies, quantile, max_us) {
-        return finding(spec, Verdict::Fail, format!("{figure}, at most {bounds} is allowed"));
+    let bounds = [
+        least.map(|min_ms| format!("at least {min_ms} ms is wanted")),
+        max_us.map(|_| format!("at most {bounds} is allowed")),
+    ];
+    let bounds = bounds.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let breaks_max = |latencies| max_us.is_some_and(|max_us| breaks(latencies, quantile, max_us));
+    let below = least.is_some_and(|ms| is_below(&samples.counted.latencies, quantile, ms * 1000.0));
+    let figure = describe(&samples.counted.latencies, quantile);
+    if below || breaks_max(&samples.counted.latencies) {
+        return finding(spec, Verdict::Fail, format!("{figure}, {bounds}"));
     }
     if let Some(why) = too_few(&samples, quantile) {
         return inconclusive(spec, why);
     }
-    if breaks(&samples.all.latencies, quantile, max_us) {
+    if breaks_max(&samples.all.latencies) {
         return inconclusive(
             spec,
             format!(
-                "{figure} without the generator's own limits, but {} with them: at most {bounds} is allowed",
+                "{figure} without the generator's own limits, but {} with them: {bounds}",
                 describe(&samples.all.latencies, quantile)
             ),
         );
     }
-    finding(spec, Verdict::Pass, format!("{figure}, at most {bounds} is allowed"))
+    finding(spec, Verdict::Pass, format!("{figure}, {bounds}"))
 }
 
 struct Limit {

@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
 use super::read::{deployment_info, pod_info, set_info};
-use super::{Applied, ClusterError, expired, poll_until};
+use super::{Applied, ClusterError, expired, poll_until, remove};
 use crate::model::{self, Edit, ObjectRef, OnConflict, Restored, RunId, TOUCHED_LABEL, WorkloadInfo};
 
 /// Somebody else writes at the same moment: so often it is tried again.
@@ -233,16 +233,7 @@ pub async fn delete(
             OnConflict::Tell | OnConflict::Overwrite => Applied::Conflict(why),
         });
     }
-    match api.delete(&object.name, &DeleteParams::default()).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.code == 404 => {}
-        Err(error) => return Err(ClusterError::api(what)(error)),
-    }
-    poll_until(&format!("{object} to be gone"), GONE_DEADLINE, || async {
-        let found = api.get_opt(&object.name).await.map_err(ClusterError::api(format!("read {object}")))?;
-        Ok(if found.is_none() { Ok(()) } else { Err("it is still there".to_owned()) })
-    })
-    .await?;
+    remove(&api, &object.name, &object.to_string(), &DeleteParams::default(), GONE_DEADLINE).await?;
     Ok(Applied::Done(format!("{object} is gone")))
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use erl_dist::term::{Binary, List, Term, Tuple};
 
-use super::erlang::Node;
+use super::erlang::{Node, PORT};
+use super::rabbitmq::text;
 use crate::cluster::{ClusterError, Dialer, PodAddress};
 
-const PORT: u16 = 25672;
 const HOST: &str = "/";
 
 /// One way that a message may go.
@@ -68,7 +68,7 @@ fn read(table: &Term) -> Option<BTreeSet<Binding>> {
         let ((_, exchange), (kind, to)) = (resource(from)?, resource(to)?);
         let to = if kind == "queue" { to } else { format!("{kind} {to}") };
         if !exchange.is_empty() {
-            found.insert(Binding { exchange, key: text(key), to });
+            found.insert(Binding { exchange, key: text(&key.bytes), to });
         }
     }
     Some(found)
@@ -78,11 +78,7 @@ fn read(table: &Term) -> Option<BTreeSet<Binding>> {
 fn resource(term: &Term) -> Option<(String, String)> {
     let Term::Tuple(Tuple { elements }) = term else { return None };
     let [_, _, Term::Atom(kind), Term::Binary(name)] = elements.as_slice() else { return None };
-    Some((kind.name.clone(), text(name)))
-}
-
-fn text(binary: &Binary) -> String {
-    String::from_utf8_lossy(&binary.bytes).into_owned()
+    Some((kind.name.clone(), text(&name.bytes)))
 }
 
 #[cfg(test)]

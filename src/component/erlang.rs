@@ -15,6 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use crate::cluster::{ClusterError, Stream};
 
 const ANSWER_MAX: usize = 4 << 20;
+/// Where a RabbitMQ node takes the connections of others.
+pub(super) const PORT: u16 = 25672;
 /// The tag of a message that is not fragmented and has no cache of atoms.
 const PASS_THROUGH: u8 = 112;
 /// Who carries out what is asked for.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use erl_dist::term::{List, Term, Tuple};
 use futures::future::join_all;
 
-use super::erlang::{Node, atom};
+use super::erlang::{Node, PORT, atom};
 use super::kept::{Ask, Kept, ask};
 use super::{Leader, Member, Members};
 use crate::cluster::{ClusterError, Dialer, PodAddress, Stream};
@@ -165,7 +165,7 @@ fn rows(table: &Term) -> Option<Vec<&[Term]>> {
     Some(rows.collect())
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -184,7 +184,7 @@ struct Tables {
 impl Ask for Tables {
     type Connection = Node;
     type Answer = View;
-    const PORT: u16 = 25672;
+    const PORT: u16 = PORT;
 
     async fn open(&self, stream: Box<dyn Stream>, what: &str) -> Result<Node, ClusterError> {
         Node::open(stream, &self.cookie, what).await

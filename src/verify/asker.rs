@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, LogParams, PostParams};
 use serde_json::json;
 
 use super::{Seen, Site};
-use crate::cluster::{ClusterError, poll_until};
+use crate::cluster::{ClusterError, poll_until, remove};
 
 /// An image of the stack's with Python in it, which is on every node already.
 const IMAGE_OF: &str = "ai-platform-redis";
@@ -75,9 +75,9 @@ impl Asker<'_> {
     /// Runs the script in a pod, and takes the pod away whatever comes of it.
     pub async fn ask(&self, site: &Site, to: &[Address]) -> Result<Words, ClusterError> {
         let pods = Api::<Pod>::namespaced(site.client.clone(), &site.namespace);
-        remove(&pods, self.name).await?;
+        take_away(&pods, self.name).await?;
         let done = self.run(&pods, to).await;
-        let removed = remove(&pods, self.name).await;
+        let removed = take_away(&pods, self.name).await;
         let words = done?;
         removed?;
         Ok(words)
@@ -170,18 +170,9 @@ fn parse(log: &str) -> Words {
     lines.collect()
 }
 
-async fn remove(pods: &Api<Pod>, name: &str) -> Result<(), ClusterError> {
+async fn take_away(pods: &Api<Pod>, name: &str) -> Result<(), ClusterError> {
     let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-    match pods.delete(name, &at_once).await.map_err(ClusterError::api(format!("delete pod {name}"))) {
-        Ok(_) => {}
-        Err(error) if error.is_not_found() => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    poll_until(&format!("the removal of pod {name}"), REMOVAL, || async {
-        let found = pods.get_opt(name).await.map_err(ClusterError::api(format!("read pod {name}")))?;
-        Ok(if found.is_none() { Ok(()) } else { Err("it is still there".to_owned()) })
-    })
-    .await
+    remove(pods, name, &format!("pod {name}"), &at_once, REMOVAL).await
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::journey::{SETTLE_MAX, SETTLE_TICK, quiet};
 use super::prometheus::Prometheus;
 use super::routes::Gateway;
 use super::{Row, Section, Site, all_of, unseen, within};
-use crate::cluster::{ClusterError, pod_info, poll_until};
+use crate::cluster::{ClusterError, pod_info, poll_until, remove};
 use crate::model::{Finding, Verdict};
 
 const WEIGHTS: &str = "the gateway shares requests out by a route's weights, 80 to 20";
@@ -59,11 +59,11 @@ async fn weights(site: &Site, gateway: &Gateway) -> Finding {
     let kind = ApiResource::from_gvk(&kind);
     let routes = Api::<DynamicObject>::namespaced_with(site.client.clone(), &site.namespace, &kind);
     // One of a former look that was killed.
-    if let Err(why) = remove(&routes).await {
+    if let Err(why) = take_away(&routes).await {
         return unseen(WEIGHTS, why);
     }
     let counted = split(&routes, &kind, gateway).await;
-    let removed = remove(&routes).await;
+    let removed = take_away(&routes).await;
     match (counted, removed) {
         (Ok(counted), Ok(())) => weighted(&counted),
         (Err(why), Ok(())) => unseen(WEIGHTS, why),
@@ -130,19 +130,9 @@ async fn led(gateway: &Gateway, http: &reqwest::Client) -> String {
     }
 }
 
-async fn remove(routes: &Api<DynamicObject>) -> Result<(), ClusterError> {
-    let failed = ClusterError::api(format!("delete VirtualService {ROUTE}"));
-    match routes.delete(ROUTE, &DeleteParams::default()).await.map_err(failed) {
-        Ok(_) => {}
-        Err(error) if error.is_not_found() => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    poll_until(&format!("the removal of VirtualService {ROUTE}"), ROUTE_DEADLINE, || async {
-        let failed = ClusterError::api(format!("read VirtualService {ROUTE}"));
-        let found = routes.get_opt(ROUTE).await.map_err(failed)?;
-        Ok(if found.is_none() { Ok(()) } else { Err("it is still there".to_owned()) })
-    })
-    .await
+async fn take_away(routes: &Api<DynamicObject>) -> Result<(), ClusterError> {
+    let what = format!("VirtualService {ROUTE}");
+    remove(routes, ROUTE, &what, &DeleteParams::default(), ROUTE_DEADLINE).await
 }
 
 fn weighted(counted: &Counted) -> Finding {
