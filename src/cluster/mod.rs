@@ -31,7 +31,9 @@ pub use door::Door;
 pub use facts::read_facts;
 pub use job::{forget_jobs, run_job};
 pub use power::{Answer, Power};
-pub use read::{NAME_LABEL, deployment_info, is_current, node_info, pod_info, set_info, snapshot};
+pub use read::{
+    NAME_LABEL, deployment_info, is_current, node_info, pod_info, secret_text, set_info, snapshot,
+};
 pub use remove::remove;
 pub use restore::{StoreMembers, store_members};
 pub use tunnel::{Dialer, PodAddress, Stream, http_get, http_get_json};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodTemplateSpec, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodTemplateSpec, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
@@ -18,6 +18,26 @@ pub const NAME_LABEL: &str = "app.kubernetes.io/name";
 
 /// Lists are bounded; a stack of ours is far smaller.
 const LIMIT: u32 = 2000;
+
+/// One value of a secret. It may be a password: never for a log or a report.
+///
+/// # Errors
+/// When the secret cannot be read, has no such key, or holds no text there.
+pub async fn secret_text(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    key: &str,
+) -> Result<String, ClusterError> {
+    let what = format!("read secret {namespace}/{name}");
+    let secret = Api::<Secret>::namespaced(client.clone(), namespace).get(name).await;
+    let secret = secret.map_err(ClusterError::api(what.clone()))?;
+    let Some(value) = secret.data.and_then(|mut data| data.remove(key)) else {
+        return Err(ClusterError::state(what, format!("it has no key {key}")));
+    };
+    // Not with the error's own words: they hold the bytes.
+    String::from_utf8(value.0).map_err(|_| ClusterError::state(what, format!("its {key} is no text")))
+}
 
 /// Nodes, namespaces, and the pods and workloads of `namespace`.
 ///

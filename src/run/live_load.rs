@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::Service;
 use kube::{Api, Client};
 
 use super::{Load, LoadStart, Recorder, RunningLoad, WorldError};
+use crate::cluster::secret_text;
 use crate::load::{ChildLimits, ChildSpec, LoadChild, LoadError, Tls, read_operations};
 use crate::model::{Fact, Operation};
 
@@ -47,19 +48,11 @@ impl LiveLoad {
         let socket = format!("{address}:{port}").parse::<SocketAddr>();
         let address =
             socket.map_err(|error| WorldError::because(format!("{address}:{port} is no address"), error))?;
-        let authority_pem = self.authority(namespace, authority).await?;
+        let pem = secret_text(&self.client, namespace, authority, "ca.crt").await;
+        let authority_pem =
+            pem.map_err(|error| WorldError::because("failed to read the authority of the scenario", error))?;
         let name = format!("{name}.{namespace}.svc");
         Ok((format!("https://{name}:{port}"), Some(Tls { name, address, authority_pem })))
-    }
-
-    async fn authority(&self, namespace: &str, name: &str) -> Result<String, WorldError> {
-        let secrets = Api::<Secret>::namespaced(self.client.clone(), namespace);
-        let secret = secrets.get(name).await.map_err(|error| {
-            WorldError::because(format!("failed to read the authority in secret {namespace}/{name}"), error)
-        })?;
-        let pem = secret.data.and_then(|mut data| data.remove("ca.crt"));
-        pem.and_then(|bytes| String::from_utf8(bytes.0).ok())
-            .ok_or_else(|| WorldError::new(format!("secret {namespace}/{name} has no ca.crt")))
     }
 }
 

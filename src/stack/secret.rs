@@ -9,7 +9,7 @@ use kube::{Api, Client};
 use rand::RngExt;
 
 use super::NAMESPACE;
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, secret_text};
 
 pub const SECRET: &str = "ai-platform-secrets";
 
@@ -86,11 +86,7 @@ fn password() -> String {
 /// # Errors
 /// When the secret or the key is not there.
 pub async fn read_password(client: &Client, key: &str) -> Result<String, ClusterError> {
-    let secrets = Api::<Secret>::namespaced(client.clone(), NAMESPACE);
-    let secret = secrets.get(SECRET).await.map_err(ClusterError::api(format!("read secret {SECRET}")))?;
-    let value = secret.data.and_then(|mut data| data.remove(key));
-    let value = value.and_then(|bytes| String::from_utf8(bytes.0).ok());
-    value.ok_or_else(|| ClusterError::state(format!("read secret {SECRET}"), format!("it has no key {key}")))
+    secret_text(client, NAMESPACE, SECRET, key).await
 }
 
 #[cfg(test)]

@@ -3,11 +3,8 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-
 use super::{Row, Section, Site, unseen};
-use crate::cluster::Door;
+use crate::cluster::{Door, secret_text};
 use crate::model::{Finding, Verdict};
 
 const SERVICE: &str = "ai-platform-gateway";
@@ -31,9 +28,9 @@ pub struct Answer {
     pub body: String,
 }
 
-fn chain(error: &reqwest::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(error) = cause {
         text = format!("{text}: {error}");
         cause = error.source();
@@ -41,20 +38,13 @@ fn chain(error: &reqwest::Error) -> String {
     text
 }
 
-/// One value of a secret. Never print it where it is a password.
-pub(super) async fn secret(site: &Site, name: &str, key: &str) -> Result<Vec<u8>, String> {
-    let secret = Api::<Secret>::namespaced(site.client.clone(), &site.namespace).get(name).await;
-    let secret = secret.map_err(|error| format!("secret {name}: {error}"))?;
-    let value = secret.data.and_then(|mut data| data.remove(key)).map(|bytes| bytes.0);
-    value.ok_or_else(|| format!("secret {name} has no {key}"))
-}
-
 impl Gateway {
     pub async fn open(site: &Site) -> Result<Self, String> {
         let tls = Door::open(&site.client, &site.dialer, &site.namespace, SERVICE, TLS_PORT).await;
         let tls = tls.map_err(|error| error.to_string())?;
-        let pem = secret(site, AUTHORITY, "ca.crt").await?;
-        let authority = reqwest::Certificate::from_pem(&pem).map_err(|error| chain(&error))?;
+        let pem = secret_text(&site.client, &site.namespace, AUTHORITY, "ca.crt").await;
+        let pem = pem.map_err(|error| chain(&error))?;
+        let authority = reqwest::Certificate::from_pem(pem.as_bytes()).map_err(|error| chain(&error))?;
         let name = format!("{SERVICE}.{}.svc", site.namespace);
         let http = builder(&authority, &name, &tls).build().map_err(|error| chain(&error))?;
         Ok(Self { http, base: format!("https://{name}:{}", tls.address.port()), tls, name, authority })

@@ -22,9 +22,8 @@ use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ErrorKind};
 
-use super::routes::secret;
 use super::{Row, Section, Seen, Site, unseen, within};
-use crate::cluster::Door;
+use crate::cluster::{Door, secret_text};
 use crate::component::{Binding, bindings};
 use crate::model::{Finding, Verdict};
 
@@ -86,9 +85,9 @@ struct Looked {
 }
 
 async fn look(site: &Site, seen: &Seen) -> Result<Looked, String> {
-    let text = |bytes| String::from_utf8(bytes).map_err(|_| format!("secret {SECRET} is no text"));
-    let password = text(secret(site, SECRET, "rabbitmq-password").await?)?;
-    let cookie = text(secret(site, SECRET, "rabbitmq-erlang-cookie").await?)?;
+    let secret = async |key| secret_text(&site.client, &site.namespace, SECRET, key).await;
+    let password = secret("rabbitmq-password").await.map_err(|error| error.to_string())?;
+    let cookie = secret("rabbitmq-erlang-cookie").await.map_err(|error| error.to_string())?;
     let pods = seen.addresses(&site.namespace, "rabbitmq");
     let bound = bindings(&site.dialer, &pods, &cookie, BINDINGS_DEADLINE).await;
     let bound = bound.map_err(|error| error.to_string())?;
