@@ -178,6 +178,9 @@ pub enum Observation {
         component: Component,
         desired: u32,
         ready: u32,
+        /// 0 in timelines that were written before it was read.
+        #[serde(default)]
+        minimum: u32,
         maximum: u32,
     },
     /// One try of what must be refused. Each is recorded, not only changes.

@@ -58,11 +58,14 @@ fn seen(
     deployment: &Deployment,
 ) -> Option<Observation> {
     let count = |number: i32| u32::try_from(number).unwrap_or(0);
+    let bounds = scaler.spec.as_ref()?;
     Some(Observation::Scale {
         component,
         desired: count(deployment.spec.as_ref()?.replicas.unwrap_or(1)),
         ready: count(deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0)),
-        maximum: count(scaler.spec.as_ref()?.max_replicas),
+        // The API server's own default is 1.
+        minimum: count(bounds.min_replicas.unwrap_or(1)),
+        maximum: count(bounds.max_replicas),
     })
 }
 
@@ -74,8 +77,7 @@ mod tests {
 
     #[test]
     fn wish_and_truth_are_told_apart() {
-        let scaler =
-            json!({ "spec": { "maxReplicas": 4, "scaleTargetRef": { "kind": "Deployment", "name": "x" } } });
+        let scaler = json!({ "spec": { "minReplicas": 2, "maxReplicas": 4, "scaleTargetRef": { "kind": "Deployment", "name": "x" } } });
         let deployment = |status| {
             let template =
                 json!({ "spec": { "replicas": 3, "selector": {}, "template": {} }, "status": status });
@@ -83,8 +85,10 @@ mod tests {
         };
         let scaler = serde_json::from_value(scaler).unwrap();
         let of = |status| seen(Component::Edge, &scaler, &deployment(status));
-        let scale =
-            |ready| Some(Observation::Scale { component: Component::Edge, desired: 3, ready, maximum: 4 });
+        let scale = |ready| {
+            let component = Component::Edge;
+            Some(Observation::Scale { component, desired: 3, ready, minimum: 2, maximum: 4 })
+        };
         assert_eq!(of(json!({ "readyReplicas": 2 })), scale(2));
         assert_eq!(of(json!({})), scale(0));
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::judge::judge;
+use super::rest::rest;
 use super::step::with_step;
 use super::window::{FaultWindow, Injected, Injections, WindowError, window_seconds};
 use super::world::chain;
@@ -65,7 +66,6 @@ pub struct Context<'a, W: World, L: Load> {
 pub async fn run_experiment<W: World, L: Load>(context: Context<'_, W, L>) -> ExperimentReport {
     let unrolled = context.experiment.unrolled(context.seed);
     let context = Context { experiment: &unrolled, ..context };
-    let _deadline = context.stop.after(Settings::deadline(context.experiment));
     let end_probes = CancellationToken::new();
     let probes = tokio::spawn({
         let (world, recorder, end) = (context.world.clone(), context.recorder.clone(), end_probes.clone());
@@ -90,13 +90,12 @@ pub(super) struct Ended {
 }
 
 impl Ended {
+    fn of(outcome: RunOutcome) -> Self {
+        Self { progress: Progress::default(), outcome, operations: Vec::new(), residue: Vec::new() }
+    }
+
     fn broken(reason: impl Into<String>) -> Self {
-        Self {
-            progress: Progress::default(),
-            outcome: RunOutcome::Broken(reason.into()),
-            operations: Vec::new(),
-            residue: Vec::new(),
-        }
+        Self::of(RunOutcome::Broken(reason.into()))
     }
 }
 
@@ -111,6 +110,11 @@ async fn with_load<W: World, L: Load>(context: &Context<'_, W, L>) -> Ended {
             }
         }
     }
+    if rest(context.experiment, context.recorder, context.stop).await.is_err() {
+        return Ended::of(context.stopped());
+    }
+    // What an earlier run left to wait for is not of this experiment's time.
+    let _deadline = context.stop.after(Settings::deadline(context.experiment));
     let mut journal = match Journal::open(&context.settings.journal, context.settings.hook.clone()) {
         Ok(journal) => journal,
         Err(error) => return Ended::broken(chain(&error)),

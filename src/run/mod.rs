@@ -20,6 +20,7 @@ mod live_drill;
 mod live_load;
 mod recorder;
 mod rehearse;
+mod rest;
 mod revert;
 mod schedule;
 mod script;

@@ -147,6 +147,7 @@ mod tests {
                 component: Component::Edge,
                 desired,
                 ready: 2,
+                minimum: 2,
                 maximum: 4,
             }),
         };

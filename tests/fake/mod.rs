@@ -76,6 +76,8 @@ pub struct Behaviour {
     pub load: LoadLife,
     /// The probes look.
     pub probes: bool,
+    /// Until when, by its own clock, the backend's autoscaler wants more than its least; it is watched only when this is set.
+    pub scaled_until_ms: Option<u64>,
     /// What becomes of each target while its fault is on.
     pub meddling: Option<Meddling>,
 }
@@ -99,6 +101,7 @@ impl Default for Behaviour {
             redis_replicas: true,
             load: LoadLife::Healthy,
             probes: true,
+            scaled_until_ms: None,
             meddling: None,
         }
     }

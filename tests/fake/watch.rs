@@ -105,7 +105,15 @@ fn look(state: &State) -> Vec<(String, Observation)> {
         (format!("service {service}"), Observation::Endpoints { service, pods })
     }));
     seen.extend(redundancy(state));
+    seen.extend(state.behaviour.scaled_until_ms.map(|until_ms| scale(state.now_ms < until_ms)));
     seen
+}
+
+fn scale(more: bool) -> (String, Observation) {
+    let count = if more { 4 } else { 3 };
+    let (component, minimum) = (Component::Backend, 3);
+    let scale = Observation::Scale { component, desired: count, ready: count, minimum, maximum: 6 };
+    ("scale backend".to_owned(), scale)
 }
 
 fn answers(state: &State, name: &str) -> bool {

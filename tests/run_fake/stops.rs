@@ -5,7 +5,7 @@ use mettle::model::Verdict::Pass;
 use mettle::model::{Event, Fact, Phase, RunOutcome};
 use serde_json::json;
 
-use super::fake::{Behaviour, Stage};
+use super::fake::{Behaviour, Ran, Stage};
 use super::{assert_restored, kill_backend, kill_node, pause_redis, was_injected};
 
 #[tokio::test(start_paused = true)]
@@ -48,6 +48,44 @@ async fn a_deadline_of_its_own_ends_a_run() {
     assert!(was_injected(&ran) && ran.report.verdict != Pass);
     assert!(matches!(ran.exit, Exit::Inconclusive | Exit::Fail), "{:?}", ran.exit);
     assert_restored(&stage, &ran);
+}
+
+/// What an earlier load left of an autoscaler that is judged is waited for, not for ever, and a stop ends the waiting.
+#[tokio::test(start_paused = true)]
+async fn the_load_begins_when_the_autoscalers_are_at_rest() {
+    let judged = || {
+        let mut experiment = kill_backend();
+        let scales =
+            json!({"check": "scales", "component": "backend", "outWithinSeconds": 60, "inWithinSeconds": 60});
+        experiment.expect.push(serde_json::from_value(scales).unwrap());
+        experiment
+    };
+    let warm_ms = |ran: &Ran| {
+        let warm = ran.events.iter().find(|event| phase_of(event) == Some(Phase::Warm));
+        warm.map(|event| event.at_ms)
+    };
+    for (scaled_until_ms, from_ms, to_ms) in [
+        (None, 10_000, 15_000),
+        (Some(0), 0, 5_000),
+        (Some(90_000), 60_000, 95_000),
+        (Some(u64::MAX), 400_000, 405_000),
+    ] {
+        let stage = Stage::new(judged(), Behaviour { scaled_until_ms, ..Behaviour::default() });
+        let ran = stage.run().await;
+        let began_ms = warm_ms(&ran).expect("it began");
+        assert!((from_ms..to_ms).contains(&began_ms), "{scaled_until_ms:?}: {began_ms}");
+        assert_eq!(ran.report.outcome, RunOutcome::Completed);
+        assert_restored(&stage, &ran);
+    }
+    let unwatched =
+        Stage::new(kill_backend(), Behaviour { scaled_until_ms: Some(u64::MAX), ..Behaviour::default() });
+    assert!(warm_ms(&unwatched.run().await).is_some_and(|ms| ms < 5_000), "nobody judges it");
+    let mut stage =
+        Stage::new(judged(), Behaviour { scaled_until_ms: Some(u64::MAX), ..Behaviour::default() });
+    stage.stop_at = Some((Phase::Prepare, 1));
+    let ran = stage.run().await;
+    assert!(ran.report.outcome.is_interrupted() && warm_ms(&ran).is_none(), "{:?}", ran.report.outcome);
+    assert_eq!((ran.applied, ran.exit), (0, Exit::Interrupted));
 }
 
 fn phase_of(event: &Event) -> Option<Phase> {
