@@ -25,11 +25,18 @@ pub struct PodAddress {
     pub namespace: String,
     pub name: String,
     pub ip: Option<String>,
+    /// The Kubernetes node that it runs on.
+    pub node: Option<String>,
 }
 
 impl From<&PodInfo> for PodAddress {
     fn from(pod: &PodInfo) -> Self {
-        Self { namespace: pod.namespace.clone(), name: pod.name.clone(), ip: pod.ip.clone() }
+        Self {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            ip: pod.ip.clone(),
+            node: pod.node.clone(),
+        }
     }
 }
 
@@ -213,7 +220,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(60)).await;
         });
         let ip = Some("127.0.0.1".to_owned());
-        (PodAddress { namespace: "n".into(), name: "p".into(), ip }, port)
+        (PodAddress { namespace: "n".into(), name: "p".into(), ip, node: None }, port)
     }
 
     #[tokio::test]

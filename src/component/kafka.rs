@@ -85,7 +85,14 @@ fn cluster(pods: &[PodAddress], views: Vec<Result<View, String>>) -> Members {
         Err(why) => Member::silent(&pod.name, why.clone()),
         Ok(_) => member(pod, id_of(&pod.name), controller.as_ref(), &partitions),
     });
-    Members { component: Component::Kafka, members: members.collect(), leaders, led, writers: Vec::new() }
+    Members {
+        component: Component::Kafka,
+        members: members.collect(),
+        leaders,
+        led,
+        writers: Vec::new(),
+        crowded: 0,
+    }
 }
 
 fn member(
@@ -230,7 +237,8 @@ mod tests {
     use super::*;
 
     fn pods() -> Vec<PodAddress> {
-        let pod = |i: usize| PodAddress { namespace: "n".into(), name: format!("kafka-{i}"), ip: None };
+        let pod =
+            |i: usize| PodAddress { namespace: "n".into(), name: format!("kafka-{i}"), ip: None, node: None };
         (0..3).map(pod).collect()
     }
 

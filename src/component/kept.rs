@@ -83,7 +83,12 @@ mod tests {
 
     #[test]
     fn a_connection_is_kept_for_one_address_only() {
-        let pod = |ip: &str| PodAddress { namespace: "n".into(), name: "p".into(), ip: Some(ip.into()) };
+        let pod = |ip: &str| PodAddress {
+            namespace: "n".into(),
+            name: "p".into(),
+            ip: Some(ip.into()),
+            node: None,
+        };
         let kept = Kept::default();
         kept.put(&pod("10.0.0.1"), 7);
         assert_eq!(kept.take(&pod("10.0.0.1")), Some(7));

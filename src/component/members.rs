@@ -56,6 +56,8 @@ pub struct Members {
     /// Scope → every member that itself says that it takes writes there, in order. More than one is a split brain; a scope
     /// of which nobody can be asked so is not named.
     pub writers: Vec<(String, Vec<String>)>,
+    /// Members that are well, but stand where the loss of one node takes what they are there to outlast: they must move.
+    pub crowded: u32,
 }
 
 impl Members {
@@ -79,9 +81,10 @@ impl Members {
     }
 }
 
-/// Members that answer and are in sync. Without a leader in some scope nobody is in sync with anything.
+/// Members that answer and are in sync, less those that must move. Without a leader in some scope nobody is in sync with anything.
 #[must_use]
 pub fn redundancy(members: &Members) -> u32 {
     let good = members.members.iter().filter(|member| member.answers && member.in_sync).count();
-    if members.led { u32::try_from(good).unwrap_or(u32::MAX) } else { 0 }
+    let good = u32::try_from(good).unwrap_or(u32::MAX).saturating_sub(members.crowded);
+    if members.led { good } else { 0 }
 }

@@ -1,6 +1,7 @@
 //! Who has which role, by each component's own protocol, and what its stores hold.
 
 mod bindings;
+mod crowded;
 mod erlang;
 mod eyes;
 mod kafka;

@@ -78,6 +78,7 @@ pub async fn members(
         leaders: vec![(SCOPE.to_owned(), leader)],
         led,
         writers: Vec::new(),
+        crowded: 0,
     }
 }
 
@@ -233,7 +234,7 @@ mod tests {
     use super::*;
 
     fn pod(name: &str) -> PodAddress {
-        PodAddress { namespace: "n".into(), name: name.into(), ip: None }
+        PodAddress { namespace: "n".into(), name: name.into(), ip: None, node: None }
     }
 
     fn status(text: &str) -> Status {

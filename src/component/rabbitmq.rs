@@ -81,7 +81,7 @@ fn queues(pods: &[PodAddress], views: Vec<Result<View, String>>) -> Members {
         Ok(view) => member(pod, view, &leaders),
     });
     let members = members.collect();
-    Members { component: Component::Rabbitmq, members, leaders, led, writers: Vec::new() }
+    Members { component: Component::Rabbitmq, members, leaders, led, writers: Vec::new(), crowded: 0 }
 }
 
 fn member(pod: &PodAddress, view: &View, leaders: &[(String, Leader)]) -> Member {
@@ -210,7 +210,8 @@ mod tests {
     use super::*;
 
     fn pods() -> Vec<PodAddress> {
-        let pod = |i: usize| PodAddress { namespace: "n".into(), name: format!("mq-{i}"), ip: None };
+        let pod =
+            |i: usize| PodAddress { namespace: "n".into(), name: format!("mq-{i}"), ip: None, node: None };
         (0..3).map(pod).collect()
     }
 

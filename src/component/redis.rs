@@ -7,6 +7,7 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
 use futures::future::join_all;
 
+use super::crowded::crowded;
 use super::{Leader, Member, Members};
 use crate::cluster::{ClusterError, Dialer, PodAddress};
 use crate::ledger::Found;
@@ -52,7 +53,8 @@ pub async fn members(dialer: &Dialer, pods: &[PodAddress], deadline: Duration) -
     let said =
         pods.iter().zip(&words).filter_map(|(pod, word)| Some((pod.name.as_str(), word.as_ref().ok()?)));
     let writers = writers(&said.collect::<Vec<_>>());
-    Members { component: Component::Redis, members, leaders, led, writers }
+    let crowded = crowded(pods, &members);
+    Members { component: Component::Redis, members, leaders, led, writers, crowded }
 }
 
 fn member(pod: &PodAddress, myself: &Myself, owners: &BTreeMap<&str, &Myself>) -> Member {
@@ -302,7 +304,7 @@ e7d1eec 10.0.0.2:6379@16379,redis-1 myself,slave 07c37df 0 0 2 connected\n";
     }
 
     fn pod(name: &str) -> PodAddress {
-        PodAddress { namespace: "n".into(), name: name.into(), ip: None }
+        PodAddress { namespace: "n".into(), name: name.into(), ip: None, node: None }
     }
 
     /// The field note: `cluster_state:ok` says nothing of a replica whose first sync still waits.

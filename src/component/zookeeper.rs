@@ -80,7 +80,7 @@ fn ensemble(pods: &[PodAddress], words: Vec<Result<Word, String>>) -> Members {
     let leader: Leader = leader.map(|(pod, word)| (pod.name.clone(), Some(word.epoch())));
     let led = leader.is_some();
     let leaders = vec![(SCOPE.to_owned(), leader)];
-    Members { component: Component::Zookeeper, members, leaders, led, writers }
+    Members { component: Component::Zookeeper, members, leaders, led, writers, crowded: 0 }
 }
 
 async fn word_of(dialer: &Dialer, pod: &PodAddress, deadline: Duration) -> Result<Word, ClusterError> {
@@ -148,7 +148,8 @@ Latency min/avg/max: 1/6.5769/26\nReceived: 27\nSent: 26\nConnections: 2\nOutsta
 Node count: 25\nProposal sizes last/min/max: 36/36/146\n";
 
     fn pods() -> Vec<PodAddress> {
-        let pod = |i: usize| PodAddress { namespace: "n".into(), name: format!("zk-{i}"), ip: None };
+        let pod =
+            |i: usize| PodAddress { namespace: "n".into(), name: format!("zk-{i}"), ip: None, node: None };
         (0..3).map(pod).collect()
     }
 

@@ -128,6 +128,7 @@ mod tests {
             leaders,
             led: leader.is_some(),
             writers: Vec::new(),
+            crowded: 0,
         }
     }
 

@@ -73,6 +73,7 @@ impl Seen {
             namespace: namespace.to_owned(),
             name: text(&pod["metadata"]["name"]).unwrap_or_default(),
             ip: text(&pod["status"]["podIP"]),
+            node: text(&pod["spec"]["nodeName"]),
         });
         address.collect()
     }
