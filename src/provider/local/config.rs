@@ -85,8 +85,9 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
 }
 
 /// `ptp`, not `bridge`: so packets between pods of one node cross its forward hook too, where NetworkPolicies are
-/// enforced. Addresses are kept under /run, so that a node that was killed starts with none taken.
-pub fn cni(pods: Cidr) -> Value {
+/// enforced. Addresses are kept on the node's disk, as they are everywhere: a node that comes back goes on behind the last one
+/// that it gave. Giving the first again at once, it would put a new pod where others still send what was for an old one.
+pub fn cni(dir: &Path, pods: Cidr) -> Value {
     json!({
         "cniVersion": "1.0.0",
         "name": "mettle",
@@ -96,7 +97,7 @@ pub fn cni(pods: Cidr) -> Value {
             "mtu": 1500,
             "ipam": {
                 "type": "host-local",
-                "dataDir": "/run/cni-ipam",
+                "dataDir": dir.join("cni-addresses"),
                 "ranges": [[{ "subnet": pods.to_string() }]],
                 "routes": [{ "dst": "0.0.0.0/0" }],
             },
@@ -231,7 +232,7 @@ mod tests {
             "containerd",
             containerd(dir, "localhost/mettle/pause:1", Path::new("/usr/lib/cni"))
         );
-        insta::assert_json_snapshot!("cni", cni(nets.node_pods(1)));
+        insta::assert_json_snapshot!("cni", cni(dir, nets.node_pods(1)));
         insta::assert_json_snapshot!("kubelet", kubelet);
         insta::assert_json_snapshot!("kube-proxy", kube_proxy(Path::new("/S/k"), "n1", nets, false));
         insta::assert_snapshot!("corefile", corefile(Path::new("/S/k")));

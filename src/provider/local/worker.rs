@@ -62,7 +62,7 @@ impl Worker<'_> {
         let (dir, pki, name) = (self.dir(), Pki::new(self.layout.pki()), self.name());
         let containerd = config::containerd(&dir, pause_image, &cni_bin()?);
         write_file(&dir.join("containerd.toml"), containerd.as_bytes())?;
-        write_json(&dir.join("cni/10-mettle.conflist"), &config::cni(self.nets.node_pods(self.index)))?;
+        write_json(&dir.join("cni/10-mettle.conflist"), &config::cni(&dir, self.nets.node_pods(self.index)))?;
         let kubelet = config::kubelet(&KubeletConfig {
             node: &name,
             address: self.nets.node(self.index),
