@@ -58,8 +58,8 @@ pub struct ScriptReads {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadWhat {
-    /// The object that the write made which gave this variable.
-    Object(Hole),
+    /// The object that the write made which gave this variable; and what a 404 holds that says that it is not there.
+    Object { hole: Hole, missing: Option<String> },
     /// The user's list, at one pointer; all of it unless there is something at the other.
     List { at: String, more: Option<String> },
 }
@@ -70,7 +70,7 @@ impl ScriptStep {
     pub fn list(&self) -> Option<(&str, Option<&str>)> {
         match &self.reads.as_ref()?.what {
             ReadWhat::List { at, more } => Some((at, more.as_deref())),
-            ReadWhat::Object(_) => None,
+            ReadWhat::Object { .. } => None,
         }
     }
 
@@ -78,9 +78,19 @@ impl ScriptStep {
     #[must_use]
     pub fn reads_object(&self) -> Option<Hole> {
         match &self.reads.as_ref()?.what {
-            ReadWhat::Object(hole) => Some(*hole),
+            ReadWhat::Object { hole, .. } => Some(*hole),
             ReadWhat::List { .. } => None,
         }
+    }
+
+    /// Whether an answer says that the object which is read is not there.
+    #[must_use]
+    pub fn is_missing(&self, status: u16, body: &[u8]) -> bool {
+        let Some(ScriptReads { what: ReadWhat::Object { missing, .. }, .. }) = &self.reads else {
+            return false;
+        };
+        let said = |text: &String| String::from_utf8_lossy(body).contains(text.as_str());
+        status == 404 && missing.as_ref().is_none_or(said)
     }
 
     /// Whether the status is what the step hopes for.
@@ -213,7 +223,7 @@ fn compile_reads(reads: &Reads, resolve: impl Fn(&str) -> Option<Resolved>) -> R
     let what = match (&reads.of, &reads.list) {
         (Some(of), _) => match resolve(of) {
             Some((hole @ (Hole::Own(_) | Hole::Shared(_)), stores)) if stores.contains(store) => {
-                ReadWhat::Object(hole)
+                ReadWhat::Object { hole, missing: reads.missing.clone() }
             }
             _ => {
                 let store = store.as_str();
@@ -321,6 +331,28 @@ mod tests {
         for journeys in table {
             let message = Script::compile(&scenario(journeys)).expect_err("must fail").to_string();
             assert!(message.contains("journeys[0].steps[0]"), "{message}");
+        }
+    }
+
+    #[test]
+    fn only_the_stores_own_404_says_that_an_object_is_not_there() {
+        let script = |missing: &str| {
+            let journeys = format!(
+                "[{{journey: a, weight: 1, steps: [{{step: x, method: POST, path: /, writes: postgres, extract: {{v: /v}}}}, \
+                 {{step: y, method: GET, path: '/${{v}}', reads: {{store: postgres, of: v{missing}}}}}]}}]"
+            );
+            Script::compile(&scenario(&journeys)).expect("compiles")
+        };
+        let (told, any) = (script(", missing: model not found"), script(""));
+        for (status, body, by_told, by_any) in [
+            (404, r#"{"error":"model not found"}"#, true, true),
+            (404, r#"{"error":"route not found"}"#, false, true),
+            (404, "", false, true),
+            (503, "model not found", false, false),
+            (200, "model not found", false, false),
+        ] {
+            let says = [&told, &any].map(|script| script.steps[1].is_missing(status, body.as_bytes()));
+            assert_eq!(says, [by_told, by_any], "{status} {body}");
         }
     }
 

@@ -109,6 +109,8 @@ struct Answer {
     degraded: bool,
     /// Of a read of one object: the write that made it.
     of: Option<OpId>,
+    /// It says that this object is not there.
+    missing: bool,
     extracted: Vec<(u16, String)>,
     /// Of a read of a list: all of its elements.
     list: Option<Vec<OpId>>,
@@ -116,7 +118,15 @@ struct Answer {
 
 impl Answer {
     fn without(judged: Judged) -> Self {
-        Self { judged, status: None, degraded: false, of: None, extracted: Vec::new(), list: None }
+        Self {
+            judged,
+            status: None,
+            degraded: false,
+            of: None,
+            missing: false,
+            extracted: Vec::new(),
+            list: None,
+        }
     }
 
     /// What the answer says of a store: which one, and the object or the list. Nothing unless it is certain.
@@ -124,7 +134,7 @@ impl Answer {
         let Some(reads) = &ask.step.reads else { return (None, None, None) };
         let there = self.judged.outcome == OperationOutcome::Ok;
         match &reads.what {
-            ReadWhat::Object(_) if there || self.status == Some(404) => {
+            ReadWhat::Object { .. } if there || self.missing => {
                 (self.of.and(Some(reads.store)), self.of, None)
             }
             ReadWhat::List { .. } if there => {
@@ -185,6 +195,7 @@ async fn answer(
         }
     }
     if !accepted {
+        found.missing = step.is_missing(status, &body);
         return judge_status(status, &body, write);
     }
     if step.reads_body() && !holds(step, &body, found) {

@@ -99,6 +99,10 @@ pub struct Reads {
     /// Of one object: the variable in the path that names it, which an acknowledged write gave. 404 says that it is not there.
     #[serde(default)]
     pub of: Option<String>,
+    /// With `of`: what the body of such a 404 holds. One without it is not the store's word: a router that knows no way, a
+    /// server that took another's address.
+    #[serde(default)]
+    pub missing: Option<String>,
     /// Of the user's own list: JSON pointer to the operation ids in it, in their order.
     #[serde(default)]
     pub list: Option<String>,
@@ -249,6 +253,10 @@ impl Step {
         let path = |name: &str| self.path.contains(&format!("${{{name}}}"));
         match (&reads.of, &reads.list) {
             (Some(_), None) if reads.more.is_some() => Some("takes more only with list".to_owned()),
+            (None, Some(_)) if reads.missing.is_some() => Some("takes missing only with of".to_owned()),
+            (Some(_), None) if reads.missing.as_ref().is_some_and(String::is_empty) => {
+                Some("needs some text in missing: none at all is in every body".to_owned())
+            }
             (Some(of), None) => (!path(of)).then(|| format!("names ${{{of}}}, which the path does not hold")),
             (None, Some(_)) if !reads.store.keeps_order() => {
                 Some(format!("{} keeps no lists: use of", reads.store.as_str()))
@@ -363,6 +371,8 @@ mod tests {
             ("/m/${id}", "store: postgres", "either of or list"),
             ("/m/${id}/${user}", "store: redis, of: id, list: /e", "either of or list"),
             ("/m/${id}", "store: redis, of: id, more: /e", "more only with list"),
+            ("/s/${user}", "store: redis, list: /e, missing: gone", "missing only with of"),
+            ("/m/${id}", "store: redis, of: id, missing: ''", "some text in missing"),
             ("/s/${user}", "store: postgres, list: /e", "keeps no lists"),
             ("/s/1", "store: redis, list: /e", "needs ${user}"),
             ("/s/${user}", "store: redis, list: e", "not a JSON pointer"),

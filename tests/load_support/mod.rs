@@ -154,7 +154,9 @@ fn api(state: &State, method: &str, path: &str, body: &str, number: u64) -> (u16
         events.truncate(events.len() - usize::from(forgets && !events.is_empty()));
         return (200, serde_json::json!({ "events": events }).to_string());
     } else if forgets && method == "GET" && path.contains("/predictions/") {
-        return (404, "{}".to_owned());
+        // Every other time it is somebody else who answers so.
+        let what = if number.is_multiple_of(2) { "prediction" } else { "route" };
+        return (404, serde_json::json!({ "error": format!("{what} not found") }).to_string());
     }
     let status = if method == "POST" { 201 } else { 200 };
     (status, serde_json::json!({ "id": number, "op_id": sent["op_id"] }).to_string())
