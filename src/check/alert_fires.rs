@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::model::{AlertState, CheckSpec, Component, Finding, Observation, Timeline, Verdict};
 
 use super::looks::Looks;
-use super::text::{bound, bound_ms, finding, inconclusive, seconds};
+use super::text::{Part, bound, bound_ms, inconclusive, of_parts, seconds, texts};
 
 pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
     let bounds = (bound(spec.max_seconds), bound(spec.resolved_max_seconds));
@@ -28,22 +28,17 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
         return inconclusive(spec, why);
     }
     let by_ms = injection_ms.saturating_add(bound_ms(max));
-    let mut parts = vec![rule.fires("fired", by_ms, max)];
+    let mut parts = vec![("fired_ms", rule.fires("fired", by_ms, max))];
     if rule.fired_ms().is_some() {
-        parts.push(people.fires("reached Alertmanager", by_ms, max));
-        parts.push(over(timeline, &rule, &people, resolved_max));
+        parts.push(("notified_ms", people.fires("reached Alertmanager", by_ms, max)));
+        parts.push(("resolved_ms", over(timeline, &rule, &people, resolved_max)));
     }
-    let verdict = Verdict::worst(parts.iter().map(|(verdict, _)| *verdict));
-    // The worst first; what went well beside it is evidence.
-    let of_worst = parts.iter().filter(|(of, _)| *of == verdict).map(|(_, text)| text.as_str());
-    let reason = format!("{alert} {}", of_worst.collect::<Vec<_>>().join(", "));
     let baseline = rule.spans.iter().filter(|span| span.0 < injection_ms);
     let earlier = baseline.map(|(from_ms, to_ms)| {
         let to = to_ms.map_or_else(|| "the end".to_owned(), |ms| format!("{ms} ms"));
         format!("it also fired before the injection, from {from_ms} ms to {to}: that is not counted")
     });
-    let texts: Vec<String> = parts.iter().map(|(_, text)| text.clone()).collect();
-    finding(spec, verdict, reason).with_evidence(texts.into_iter().chain(earlier))
+    of_parts(spec, alert, &parts).with_evidence(texts(&parts).into_iter().chain(earlier))
 }
 
 /// Names of the probes' heartbeats.
@@ -130,19 +125,20 @@ impl Told {
         self.spans.iter().map(|(from_ms, _)| *from_ms).find(|from_ms| *from_ms > self.injection_ms)
     }
 
-    fn fires(&self, word: &str, by_ms: u64, max: f64) -> (Verdict, String) {
+    fn fires(&self, word: &str, by_ms: u64, max: f64) -> Part {
         let bounds = format!("at most {max} s are allowed");
         match self.fired_ms() {
             Some(at_ms) => {
-                let after = seconds(at_ms.saturating_sub(self.injection_ms));
-                (self.looks.kept(at_ms, by_ms), format!("{word} {after} after injection, {bounds}"))
+                let after_ms = at_ms.saturating_sub(self.injection_ms);
+                let text = format!("{word} {} after injection, {bounds}", seconds(after_ms));
+                Part::measured(self.looks.kept(at_ms, by_ms), after_ms, text)
             }
             None if self.looks.whole(self.injection_ms, by_ms) => {
-                (Verdict::Fail, format!("never {word}, {bounds}"))
+                Part::new(Verdict::Fail, format!("never {word}, {bounds}"))
             }
             None => {
                 let why = format!("was not seen to have {word}, but {} was not asked all the time", self.by);
-                (Verdict::Inconclusive, format!("{why} until {max} s after injection"))
+                Part::new(Verdict::Inconclusive, format!("{why} until {max} s after injection"))
             }
         }
     }
@@ -153,10 +149,10 @@ impl Told {
 }
 
 /// Both must have let go of it.
-fn over(timeline: &Timeline, rule: &Told, people: &Told, max: f64) -> (Verdict, String) {
+fn over(timeline: &Timeline, rule: &Told, people: &Told, max: f64) -> Part {
     let reverted: Option<Vec<u64>> = timeline.faults.iter().map(|fault| fault.reverted_ms).collect();
     let Some(reverted_ms) = reverted.and_then(|all| all.into_iter().max()) else {
-        return (Verdict::Inconclusive, "nothing shows that the fault was reverted".to_owned());
+        return Part::new(Verdict::Inconclusive, "nothing shows that the fault was reverted");
     };
     let by_ms = reverted_ms.saturating_add(bound_ms(max));
     let bounds = format!("at most {max} s are allowed");
@@ -164,11 +160,11 @@ fn over(timeline: &Timeline, rule: &Told, people: &Told, max: f64) -> (Verdict, 
     for told in [rule, people] {
         match told.last_over_ms() {
             Some(None) if told.looks.last_ms().is_some_and(|last| last >= by_ms) => {
-                return (Verdict::Fail, format!("still fired by {} at the end, {bounds}", told.by));
+                return Part::new(Verdict::Fail, format!("still fired by {} at the end, {bounds}", told.by));
             }
             Some(None) => {
                 let text = format!("still fired by {} when the run ended, {max} s were not over", told.by);
-                return (Verdict::Inconclusive, text);
+                return Part::new(Verdict::Inconclusive, text);
             }
             Some(Some(at_ms)) if last.is_none_or(|(latest_ms, _)| latest_ms < at_ms) => {
                 last = Some((at_ms, told));
@@ -177,10 +173,11 @@ fn over(timeline: &Timeline, rule: &Told, people: &Told, max: f64) -> (Verdict, 
         }
     }
     let Some((at_ms, told)) = last else {
-        return (Verdict::Inconclusive, "was never over".to_owned());
+        return Part::new(Verdict::Inconclusive, "was never over");
     };
-    let after = seconds(at_ms.saturating_sub(reverted_ms));
-    (told.looks.kept(at_ms, by_ms), format!("was over {after} after the revert, {bounds}"))
+    let after_ms = at_ms.saturating_sub(reverted_ms);
+    let text = format!("was over {} after the revert, {bounds}", seconds(after_ms));
+    Part::measured(told.looks.kept(at_ms, by_ms), after_ms, text)
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
         Err(why) => return inconclusive(spec, why),
     };
     let mut parts = Vec::with_capacity(2);
+    let mut ratio = None;
     let mut evidence = vec![during.text(name)];
     if let Some(max) = bounds.0 {
         let before = match counters.asked(("baseline", timeline.windows.baseline), step, calls_min) {
@@ -44,6 +45,7 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
         };
         evidence.insert(0, before.text("baseline"));
         let grown = during.each() / before.each();
+        ratio = Some(grown);
         let text =
             format!("{grown:.2} times the baseline's {:.2}; at most {max} times are allowed", before.each());
         parts.push((grown <= max, text));
@@ -60,7 +62,10 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
         during.wanted,
         texts.join(", and ")
     );
-    finding(spec, verdict, reason).with_evidence(evidence)
+    finding(spec, verdict, reason)
+        .with_evidence(evidence)
+        .with_figure("calls_per_request", Some(during.each()))
+        .with_figure("ratio_to_baseline", ratio)
 }
 
 /// Who counts what reaches a component, and what was counted.

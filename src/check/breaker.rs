@@ -14,7 +14,7 @@ use crate::model::{CheckSpec, Component, Finding, Timeline, TripsBy, Verdict};
 
 use super::calls::{Calls, Moment, can_eject};
 use super::looks::Looks;
-use super::text::{bound, bound_ms, finding, inconclusive, seconds};
+use super::text::{Part, bound, bound_ms, inconclusive, of_parts, seconds, texts};
 
 /// Errors in a row are not counted by a proxy in a way that can be read: so many times as many are proof enough.
 const PROOF: u64 = 3;
@@ -49,14 +49,12 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
             format!("it was open before the injection, at {} ms: the fault did not open it", moment.at_ms);
         return inconclusive(spec, why);
     }
-    let opened = story.opened(opens);
-    let closed = opened.at_ms.map(|_| story.closed(timeline, closes));
-    let parts: Vec<(Verdict, String)> = [(opened.verdict, opened.text)].into_iter().chain(closed).collect();
-    let verdict = Verdict::worst(parts.iter().map(|(verdict, _)| *verdict));
-    let reason = parts.iter().filter(|(of, _)| *of == verdict).map(|(_, text)| text.as_str());
-    let reason = format!("the breaker of {component} {}", reason.collect::<Vec<_>>().join(", "));
-    let texts: Vec<String> = parts.iter().map(|(_, text)| text.clone()).collect();
-    finding(spec, verdict, reason).with_evidence([can].into_iter().chain(texts).chain(story.turns()))
+    let mut parts = vec![("opened_ms", story.opened(opens))];
+    if parts[0].1.figure.is_some() {
+        parts.push(("closed_ms", story.closed(timeline, closes)));
+    }
+    let evidence = [can].into_iter().chain(texts(&parts)).chain(story.turns());
+    of_parts(spec, &format!("the breaker of {component}"), &parts).with_evidence(evidence)
 }
 
 struct Story<'a> {
@@ -66,13 +64,6 @@ struct Story<'a> {
     looks: Looks,
     injection_ms: u64,
     fault_end_ms: u64,
-}
-
-/// How it opened.
-struct Opened {
-    verdict: Verdict,
-    text: String,
-    at_ms: Option<u64>,
 }
 
 impl Story<'_> {
@@ -118,20 +109,18 @@ impl Story<'_> {
         }
     }
 
-    fn opened(&self, opens: f64) -> Opened {
+    fn opened(&self, opens: f64) -> Part {
         let by_ms = self.injection_ms.saturating_add(bound_ms(opens));
         let bounds = format!("at most {opens} s are allowed");
         if let Some(first) = self.open().find(|moment| moment.at_ms > self.injection_ms) {
-            let after = seconds(first.at_ms.saturating_sub(self.injection_ms));
+            let after_ms = first.at_ms.saturating_sub(self.injection_ms);
             let what = match self.by {
                 TripsBy::Ejection => format!("{} of {} hosts left out", first.ejected, first.hosts),
                 TripsBy::Overflow => format!("{} requests refused", first.overflows),
             };
-            return Opened {
-                verdict: self.looks.kept(first.at_ms, by_ms),
-                text: format!("opened {after} after injection ({what} by {}), {bounds}", first.caller),
-                at_ms: Some(first.at_ms),
-            };
+            let (after, by) = (seconds(after_ms), &first.caller);
+            let text = format!("opened {after} after injection ({what} by {by}), {bounds}");
+            return Part::measured(self.looks.kept(first.at_ms, by_ms), after_ms, text);
         }
         let (verdict, text) = match self.should_have_opened(by_ms) {
             Err(why) => (Verdict::Inconclusive, format!("was not seen to open, but {why}")),
@@ -143,7 +132,7 @@ impl Story<'_> {
             ),
             Ok(why) => (Verdict::Fail, format!("never opened although {why}, {bounds}")),
         };
-        Opened { verdict, text, at_ms: None }
+        Part::new(verdict, text)
     }
 
     /// What should have opened it, or why nothing should have.
@@ -184,19 +173,16 @@ impl Story<'_> {
         }
     }
 
-    fn closed(&self, timeline: &Timeline, closes: f64) -> (Verdict, String) {
+    fn closed(&self, timeline: &Timeline, closes: f64) -> Part {
         let reverted: Option<Vec<u64>> = timeline.faults.iter().map(|fault| fault.reverted_ms).collect();
         let Some(reverted_ms) = reverted.and_then(|all| all.into_iter().max()) else {
-            return (
-                Verdict::Inconclusive,
-                "opened, but nothing shows that the fault was reverted".to_owned(),
-            );
+            return Part::new(Verdict::Inconclusive, "opened, but nothing shows that the fault was reverted");
         };
         let by_ms = reverted_ms.saturating_add(bound_ms(closes));
         let bounds = format!("at most {closes} s are allowed");
         let moments = &self.calls.moments;
         let Some(last) = moments.iter().rposition(|moment| self.is_open(moment)) else {
-            return (Verdict::Inconclusive, "was not seen open".to_owned());
+            return Part::new(Verdict::Inconclusive, "was not seen open");
         };
         // Who refuses at one look may have stopped at once; who is left out is so until a look says otherwise.
         let over_ms = match self.by {
@@ -206,25 +192,24 @@ impl Story<'_> {
         let Some(over_ms) = over_ms else {
             let late = self.looks.last_ms().is_some_and(|last_ms| last_ms >= by_ms);
             return if late {
-                (Verdict::Fail, format!("was still open at the end, {bounds}"))
+                Part::new(Verdict::Fail, format!("was still open at the end, {bounds}"))
             } else {
-                (
-                    Verdict::Inconclusive,
-                    format!("was still open when the run ended, {closes} s were not over"),
-                )
+                let why = format!("was still open when the run ended, {closes} s were not over");
+                Part::new(Verdict::Inconclusive, why)
             };
         };
-        let after = seconds(over_ms.saturating_sub(reverted_ms));
+        let after_ms = over_ms.saturating_sub(reverted_ms);
+        let text = format!("closed {} after the revert, {bounds}", seconds(after_ms));
         let kept = self.looks.kept(over_ms, by_ms);
         if kept != Verdict::Pass {
-            return (kept, format!("closed {after} after the revert, {bounds}"));
+            return Part::measured(kept, after_ms, text);
         }
         let from_ms = over_ms.max(reverted_ms);
         let through: u64 = moments.iter().filter(|one| one.at_ms > from_ms).map(|one| one.requests).sum();
         if through == 0 {
-            return (Verdict::Inconclusive, "closed, but no request went through it afterwards".to_owned());
+            return Part::new(Verdict::Inconclusive, "closed, but no request went through it afterwards");
         }
-        (kept, format!("closed {after} after the revert, {bounds}; {through} requests went through it since"))
+        Part::measured(kept, after_ms, format!("{text}; {through} requests went through it since"))
     }
 
     /// Closed → open → closed, as often as it was.

@@ -8,7 +8,7 @@
 use crate::model::{CheckSpec, Component, Finding, Observation, Timeline, Verdict};
 
 use super::looks::Looks;
-use super::text::{bound, bound_ms, finding, inconclusive, seconds};
+use super::text::{Part, bound, bound_ms, inconclusive, of_parts, seconds, texts};
 
 pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
     let bounds = (bound(spec.out_within_seconds), bound(spec.in_within_seconds));
@@ -30,22 +30,18 @@ pub(super) fn judge(spec: &CheckSpec, timeline: &Timeline) -> Finding {
         return inconclusive(spec, why);
     }
     let after: Vec<Scale> = scales.iter().filter(|scale| scale.at_ms > up_ms).copied().collect();
-    let mut parts = vec![grown(&after, before, &looks, (up_ms, out))];
-    if parts[0].0 == Verdict::Pass {
-        parts.push(shrunk(&after, before, &looks, (down_ms, back)));
-        parts.push(flaps(&after, before, spec.max_flaps.unwrap_or(0)));
+    let mut parts = vec![("out_ms", grown(&after, before, &looks, (up_ms, out)))];
+    if parts[0].1.verdict == Verdict::Pass {
+        parts.push(("in_ms", shrunk(&after, before, &looks, (down_ms, back))));
+        parts.push(("flaps", flaps(&after, before, spec.max_flaps.unwrap_or(0))));
     }
-    let verdict = Verdict::worst(parts.iter().map(|(verdict, _)| *verdict));
-    let reason = parts.iter().filter(|(of, _)| *of == verdict).map(|(_, text)| text.as_str());
-    let reason = format!("{component} {}", reason.collect::<Vec<_>>().join(", "));
     let turns = scales.iter().map(|scale| {
         format!(
             "{} ms: {} wanted, {} ready, at most {}",
             scale.at_ms, scale.desired, scale.ready, scale.maximum
         )
     });
-    let texts: Vec<String> = parts.iter().map(|(_, text)| text.clone()).collect();
-    finding(spec, verdict, reason).with_evidence(texts.into_iter().chain(turns))
+    of_parts(spec, component.as_str(), &parts).with_evidence(texts(&parts).into_iter().chain(turns))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +54,7 @@ struct Scale {
 
 fn scales(timeline: &Timeline, of: Component) -> Vec<Scale> {
     let seen = timeline.observations(0).filter_map(|(at_ms, seen)| match seen {
-        Observation::Scale { component, desired, ready, maximum } if *component == of => {
+        Observation::Scale { component, desired, ready, maximum, .. } if *component == of => {
             Some(Scale { at_ms, desired: *desired, ready: *ready, maximum: *maximum })
         }
         _ => None,
@@ -88,63 +84,57 @@ impl Scale {
     }
 }
 
-fn grown(after: &[Scale], before: Scale, looks: &Looks, (up_ms, max): (u64, f64)) -> (Verdict, String) {
+fn grown(after: &[Scale], before: Scale, looks: &Looks, (up_ms, max): (u64, f64)) -> Part {
     let by_ms = up_ms.saturating_add(bound_ms(max));
     let bounds = format!("at most {max} s are allowed");
     let more = after.iter().find(|scale| scale.desired > before.desired && scale.ready > before.ready);
     match more {
-        Some(scale) => (
-            looks.kept(scale.at_ms, by_ms),
-            format!(
-                "grew from {} to {} ready replicas {} after the step, {bounds}",
-                before.ready,
-                scale.ready,
-                seconds(scale.at_ms - up_ms)
-            ),
-        ),
+        Some(scale) => {
+            let after_ms = scale.at_ms - up_ms;
+            let (from, to, took) = (before.ready, scale.ready, seconds(after_ms));
+            let text = format!("grew from {from} to {to} ready replicas {took} after the step, {bounds}");
+            Part::measured(looks.kept(scale.at_ms, by_ms), after_ms, text)
+        }
         None if looks.whole(up_ms, by_ms) => {
             let wished = after.iter().map(|scale| scale.desired).max().unwrap_or(before.desired);
-            (
-                Verdict::Fail,
-                format!("did not grow: {} were ready, at most {wished} wanted, {bounds}", before.ready),
-            )
+            let text =
+                format!("did not grow: {} were ready, at most {wished} wanted, {bounds}", before.ready);
+            Part::new(Verdict::Fail, text)
         }
-        None => (
+        None => Part::new(
             Verdict::Inconclusive,
             format!("was not seen to grow, but nobody looked all the time for {max} s"),
         ),
     }
 }
 
-fn shrunk(after: &[Scale], before: Scale, looks: &Looks, (down_ms, max): (u64, f64)) -> (Verdict, String) {
+fn shrunk(after: &[Scale], before: Scale, looks: &Looks, (down_ms, max): (u64, f64)) -> Part {
     let by_ms = down_ms.saturating_add(bound_ms(max));
     let bounds = format!("at most {max} s are allowed");
     let last_high = after.iter().rposition(|scale| scale.desired > before.desired);
     let low = last_high.and_then(|last| after.get(last + 1));
     match low {
-        Some(scale) => (
-            looks.kept(scale.at_ms, by_ms),
-            format!(
-                "wanted {} again {} after the step, {bounds}",
-                scale.desired,
-                seconds(scale.at_ms.saturating_sub(down_ms))
-            ),
-        ),
+        Some(scale) => {
+            let after_ms = scale.at_ms.saturating_sub(down_ms);
+            let text =
+                format!("wanted {} again {} after the step, {bounds}", scale.desired, seconds(after_ms));
+            Part::measured(looks.kept(scale.at_ms, by_ms), after_ms, text)
+        }
         None if looks.last_ms().is_some_and(|last_ms| last_ms >= by_ms) => {
             let wished = after.last().map_or(0, |scale| scale.desired);
-            (
-                Verdict::Fail,
-                format!("still wanted {wished} at the end, {} before the step, {bounds}", before.desired),
-            )
+            let text =
+                format!("still wanted {wished} at the end, {} before the step, {bounds}", before.desired);
+            Part::new(Verdict::Fail, text)
         }
-        None => {
-            (Verdict::Inconclusive, format!("still wanted more when the run ended, {max} s were not over"))
-        }
+        None => Part::new(
+            Verdict::Inconclusive,
+            format!("still wanted more when the run ended, {max} s were not over"),
+        ),
     }
 }
 
 /// Turns of the wish beyond the one from up to down.
-fn flaps(after: &[Scale], before: Scale, max: u32) -> (Verdict, String) {
+fn flaps(after: &[Scale], before: Scale, max: u32) -> Part {
     let mut wishes = vec![before.desired];
     wishes.extend(after.iter().map(|scale| scale.desired));
     wishes.dedup();
@@ -152,7 +142,7 @@ fn flaps(after: &[Scale], before: Scale, max: u32) -> (Verdict, String) {
     let turns = ups.windows(2).filter(|pair| pair[0] != pair[1]).count() as u64;
     let flaps = turns.saturating_sub(1);
     let verdict = if flaps > u64::from(max) { Verdict::Fail } else { Verdict::Pass };
-    (verdict, format!("flapped {flaps} times, at most {max} are allowed"))
+    Part::measured(verdict, flaps, format!("flapped {flaps} times, at most {max} are allowed"))
 }
 
 #[cfg(test)]
@@ -178,7 +168,10 @@ mod tests {
     }
 
     fn scale(build: Build, at_ms: u64, desired: u32, ready: u32) -> Build {
-        build.see(at_ms, Observation::Scale { component: Component::Edge, desired, ready, maximum: 4 })
+        build.see(
+            at_ms,
+            Observation::Scale { component: Component::Edge, desired, ready, minimum: 2, maximum: 4 },
+        )
     }
 
     #[test]

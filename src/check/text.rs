@@ -29,6 +29,45 @@ pub(super) fn finding(spec: &CheckSpec, verdict: Verdict, reason: impl Into<Stri
     Finding::new(name(spec), verdict, reason)
 }
 
+/// One part of a judgement that has several.
+pub(super) struct Part {
+    pub verdict: Verdict,
+    pub text: String,
+    /// Absent: it was not seen.
+    pub figure: Option<u64>,
+}
+
+impl Part {
+    pub(super) fn new(verdict: Verdict, text: impl Into<String>) -> Self {
+        Self { verdict, text: text.into(), figure: None }
+    }
+
+    pub(super) fn measured(verdict: Verdict, figure: u64, text: impl Into<String>) -> Self {
+        Self { figure: Some(figure), ..Self::new(verdict, text) }
+    }
+}
+
+/// The worst part is the verdict and gives the reason; what went well beside it is for the evidence. Each part stands beside
+/// the name of its figure.
+pub(super) fn of_parts(spec: &CheckSpec, subject: &str, parts: &[(&str, Part)]) -> Finding {
+    let verdict = Verdict::worst(parts.iter().map(|(_, part)| part.verdict));
+    let of_worst =
+        parts.iter().filter(|(_, part)| part.verdict == verdict).map(|(_, part)| part.text.as_str());
+    let reason = format!("{subject} {}", of_worst.collect::<Vec<_>>().join(", "));
+    parts.iter().fold(finding(spec, verdict, reason), |finding, (name, part)| {
+        finding.with_figure(name, part.figure.map(number))
+    })
+}
+
+pub(super) fn texts(parts: &[(&str, Part)]) -> Vec<String> {
+    parts.iter().map(|(_, part)| part.text.clone()).collect()
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn number(figure: u64) -> f64 {
+    figure as f64
+}
+
 /// A bound that can be compared with; one that is absent or not a number bounds nothing.
 pub(super) fn bound(value: Option<f64>) -> Option<f64> {
     value.filter(|value| value.is_finite() && *value >= 0.0)

@@ -168,6 +168,7 @@ fn restore_point(seen: &DrillSeen<'_>, recovered: &Recovered) -> Finding {
     finding.with_evidence(bytes.into_iter().chain(recovered.examples.iter().cloned()))
 }
 
+#[allow(clippy::cast_precision_loss)]
 fn latest(seen: &DrillSeen<'_>, recovered: &Recovered) -> Finding {
     let since = recovered.since_backup;
     let floor = seen.drill.writes_min;
@@ -189,6 +190,8 @@ fn latest(seen: &DrillSeen<'_>, recovered: &Recovered) -> Finding {
     );
     let verdict = if lost_us <= max_us { Verdict::Pass } else { Verdict::Fail };
     Finding::new("restore-point", verdict, reason)
+        .with_figure("recovery_point_ms", Some(seconds(lost_us) * 1000.0))
+        .with_figure("recovery_point_writes", Some(since.missing as f64))
 }
 
 fn moment(seen: &DrillSeen<'_>, recovered: &Recovered) -> Finding {
@@ -225,7 +228,8 @@ fn moment(seen: &DrillSeen<'_>, recovered: &Recovered) -> Finding {
         seconds(target_us - newest_us),
         after.acknowledged
     );
-    Finding::new("restore-point", Verdict::Pass, reason)
+    let behind_ms = seconds(target_us - newest_us) * 1000.0;
+    Finding::new("restore-point", Verdict::Pass, reason).with_figure("recovery_point_ms", Some(behind_ms))
 }
 
 fn phases(seen: &DrillSeen<'_>, recovered: Option<&Recovered>) -> RecoveryPhases {

@@ -1,5 +1,7 @@
 //! The two answers, never mixed: did the stack hold, and did the run itself work.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -66,11 +68,28 @@ pub struct Finding {
     pub reason: String,
     /// Facts of the timeline that carry the judgement; bounded.
     pub evidence: Vec<String>,
+    /// What was measured, by a name that ends in its unit: `opened_ms`. Repeated runs are compared by it. Absent: the check
+    /// has none, or did not see it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub figures: BTreeMap<String, f64>,
 }
 
 impl Finding {
     pub fn new(check: impl Into<String>, verdict: Verdict, reason: impl Into<String>) -> Self {
-        Self { check: check.into(), verdict, reason: reason.into(), evidence: Vec::new() }
+        Self {
+            check: check.into(),
+            verdict,
+            reason: reason.into(),
+            evidence: Vec::new(),
+            figures: BTreeMap::new(),
+        }
+    }
+
+    /// `None`: it was not seen.
+    #[must_use]
+    pub fn with_figure(mut self, name: &str, value: Option<f64>) -> Self {
+        self.figures.extend(value.map(|value| (name.to_owned(), value)));
+        self
     }
 
     #[must_use]

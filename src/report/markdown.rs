@@ -25,7 +25,7 @@ pub fn to_markdown(report: &Report, exit_meaning: &str) -> String {
     report.experiments.iter().for_each(|experiment| row(&mut text, &summary(experiment)));
     for experiment in &report.experiments {
         let _ = writeln!(text, "\n## {}\n", cell(&title(experiment)));
-        for Finding { check, verdict, reason, evidence } in &experiment.findings {
+        for Finding { check, verdict, reason, evidence, .. } in &experiment.findings {
             let _ = writeln!(text, "- **{}** {}: {}", verdict.as_str(), cell(check), cell(reason));
             for line in evidence {
                 let _ = writeln!(text, "  - {}", cell(line));

@@ -1,6 +1,6 @@
 //! The figures of experiments that were run more than once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{ExperimentReport, RepeatsReport, Seed, Verdict};
 use crate::statistics::statistic;
@@ -30,18 +30,13 @@ fn one(seed: Seed, runs: &[&ExperimentReport]) -> RepeatsReport {
         }
     }
     let name = runs.first().map(|run| run.name.clone()).unwrap_or_default();
-    let mut figures: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
-    for run in &usable {
-        for (figure, value) in figures_of(run) {
-            figures.entry(figure).or_default().push(value);
-        }
-    }
+    let seen: Vec<BTreeMap<String, f64>> = usable.iter().map(|run| figures_of(run)).collect();
     // What no run has does not apply.
-    figures.retain(|_, values| values.iter().any(Option::is_some));
-    let statistics = figures.into_iter().map(|(figure, values)| {
+    let figures: BTreeSet<&String> = seen.iter().flat_map(BTreeMap::keys).collect();
+    let statistics = figures.into_iter().map(|figure| {
+        let values: Vec<Option<f64>> = seen.iter().map(|of_run| of_run.get(figure).copied()).collect();
         let seed = seed.derive(&format!("statistics/{name}/{figure}"));
-        let statistic = statistic(&values, seed);
-        (figure, statistic)
+        (figure.clone(), statistic(&values, seed))
     });
     RepeatsReport {
         runs: runs.len() as u64,
@@ -54,28 +49,32 @@ fn one(seed: Seed, runs: &[&ExperimentReport]) -> RepeatsReport {
     }
 }
 
+/// What was seen of one run. A check's own figures stand behind its name: `breaker(inference): opened_ms`.
 #[allow(clippy::cast_precision_loss)]
-fn figures_of(run: &ExperimentReport) -> Vec<(String, Option<f64>)> {
-    let phases =
-        run.recovery_ms.named().map(|(name, ms)| (format!("recovery_{name}_ms"), ms.map(|ms| ms as f64)));
+fn figures_of(run: &ExperimentReport) -> BTreeMap<String, f64> {
+    let phases = run.recovery_ms.named().into_iter();
+    let phases = phases.map(|(name, ms)| (format!("recovery_{name}_ms"), ms.map(|ms| ms as f64)));
     let count = |value: Option<u64>| value.map(|value| value as f64);
     let failed = run.windows.fault.errors + run.windows.recovery.errors;
-    let mut figures = Vec::from(phases);
-    figures.extend([
-        ("lost_writes".to_owned(), count(writes(run, |totals| totals.lost))),
-        ("duplicated_writes".to_owned(), count(writes(run, |totals| totals.duplicated))),
-        ("failed_requests".to_owned(), Some(failed as f64)),
-        ("user_minutes_lost".to_owned(), run.impact.as_ref().map(|impact| impact.user_minutes_lost)),
-        ("goodput_share_lost".to_owned(), run.impact.as_ref().map(|impact| impact.goodput.share)),
-    ]);
-    figures
+    let of_all = [
+        ("lost_writes", count(writes(run, |totals| totals.lost))),
+        ("duplicated_writes", count(writes(run, |totals| totals.duplicated))),
+        ("failed_requests", Some(failed as f64)),
+        ("user_minutes_lost", run.impact.as_ref().map(|impact| impact.user_minutes_lost)),
+        ("goodput_share_lost", run.impact.as_ref().map(|impact| impact.goodput.share)),
+    ];
+    let of_all = of_all.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let of_checks = run.findings.iter().flat_map(|finding| {
+        finding.figures.iter().map(|(name, value)| (format!("{}: {name}", finding.check), Some(*value)))
+    });
+    phases.chain(of_all).chain(of_checks).filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::sample::{failing_report, report};
     use super::repeats;
-    use crate::model::{ExperimentReport, RunOutcome, Seed, Verdict};
+    use crate::model::{ExperimentReport, Finding, RunOutcome, Seed, Verdict};
 
     fn run(repeat: u32, client_ms: Option<u64>) -> ExperimentReport {
         let mut run = report().experiments.remove(0);
@@ -91,7 +90,12 @@ mod tests {
         stopped.outcome = RunOutcome::Stopped("deadline".into());
         stopped.verdict = Verdict::Inconclusive;
         let other = failing_report().experiments.remove(1);
-        let runs = [run(1, Some(1000)), other, run(2, Some(3000)), run(3, None), stopped];
+        let opened = |mut run: ExperimentReport, ms: Option<f64>| {
+            run.findings
+                .push(Finding::new("breaker(inference)", Verdict::Pass, "").with_figure("opened_ms", ms));
+            run
+        };
+        let runs = [opened(run(1, Some(1000)), Some(7.0)), other, run(2, Some(3000)), run(3, None), stopped];
         let [found] = &repeats(Seed(1), &runs)[..] else { panic!("one experiment was repeated") };
         assert_eq!((found.runs, found.passed, found.inconclusive, found.failed), (4, 3, 1, 0));
         assert_eq!(found.left_out, ["postgres-primary-loss #4: it did not run to its end"]);
@@ -100,6 +104,8 @@ mod tests {
             (client.n, client.not_seen, client.min, client.median, client.max),
             (3, 1, Some(1000.0), Some(3000.0), None)
         );
+        let opened = &found.statistics["breaker(inference): opened_ms"];
+        assert_eq!((opened.n, opened.not_seen, opened.min, opened.max), (3, 2, Some(7.0), None));
         assert_eq!(found.statistics["lost_writes"].max, Some(0.0));
         assert_eq!(found.statistics["user_minutes_lost"].median, Some(3.2));
     }

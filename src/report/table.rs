@@ -145,7 +145,7 @@ fn several(repeats: &RepeatsReport) -> String {
 fn explain(text: &mut String, experiment: &ExperimentReport) {
     let name = &title(experiment);
     let not_pass = experiment.findings.iter().filter(|finding| finding.verdict != Verdict::Pass);
-    for Finding { check, verdict, reason, evidence } in not_pass {
+    for Finding { check, verdict, reason, evidence, .. } in not_pass {
         let _ = writeln!(text, "\n{}: {name}: {check}: {reason}", verdict.as_str());
         for line in evidence.iter().take(EVIDENCE_MAX) {
             let _ = writeln!(text, "  {line}");
