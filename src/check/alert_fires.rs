@@ -150,8 +150,7 @@ impl Told {
 
 /// Both must have let go of it.
 fn over(timeline: &Timeline, rule: &Told, people: &Told, max: f64) -> Part {
-    let reverted: Option<Vec<u64>> = timeline.faults.iter().map(|fault| fault.reverted_ms).collect();
-    let Some(reverted_ms) = reverted.and_then(|all| all.into_iter().max()) else {
+    let Some(reverted_ms) = timeline.reverted_ms() else {
         return Part::new(Verdict::Inconclusive, "nothing shows that the fault was reverted");
     };
     let by_ms = reverted_ms.saturating_add(bound_ms(max));
@@ -255,6 +254,15 @@ mod tests {
                 ("nothing at all", Build::empty(), Inconclusive),
             ],
         );
+    }
+
+    #[test]
+    fn its_times_are_figures() {
+        let figures = |build: Build| format!("{:?}", build.judge(&spec()).figures);
+        let whole = r#"{"fired_ms": 4000.0, "notified_ms": 4400.0, "resolved_ms": 2400.0}"#;
+        assert_eq!(figures(story(16_000, 26_000)), whole);
+        assert_eq!(figures(both(known(), 16_000, Firing)), r#"{"fired_ms": 4000.0, "notified_ms": 4400.0}"#);
+        assert_eq!(figures(known()), "{}");
     }
 
     #[test]

@@ -174,8 +174,7 @@ impl Story<'_> {
     }
 
     fn closed(&self, timeline: &Timeline, closes: f64) -> Part {
-        let reverted: Option<Vec<u64>> = timeline.faults.iter().map(|fault| fault.reverted_ms).collect();
-        let Some(reverted_ms) = reverted.and_then(|all| all.into_iter().max()) else {
+        let Some(reverted_ms) = timeline.reverted_ms() else {
             return Part::new(Verdict::Inconclusive, "opened, but nothing shows that the fault was reverted");
         };
         let by_ms = reverted_ms.saturating_add(bound_ms(closes));
@@ -310,6 +309,10 @@ mod tests {
                 ("nothing at all", Build::empty(), Inconclusive),
             ],
         );
+        let figures = |build: Build| format!("{:?}", build.judge(&spec()).figures);
+        assert_eq!(figures(ejected(15..26)), r#"{"closed_ms": 2400.0, "opened_ms": 3400.0}"#);
+        assert_eq!(figures(ejected(15..40)), r#"{"opened_ms": 3400.0}"#, "it never closed");
+        assert_eq!(figures(ejected(0..0)), "{}", "it never opened");
         let shorter = CheckSpec { closes_within_seconds: Some(60.0), ..spec() };
         verdicts(&shorter, [("the run ends while it is open", ejected(15..40), Inconclusive)]);
     }

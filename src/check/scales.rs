@@ -160,6 +160,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn its_times_and_flaps_are_figures() {
+        let figures = |moves: &[(u64, u32, u32)]| format!("{:?}", story(moves).judge(&spec()).figures);
+        let grown = [(15_000, 4, 2), (18_000, 4, 4)];
+        let back = [grown.as_slice(), &[(30_000, 2, 4)]].concat();
+        assert_eq!(figures(&back), r#"{"flaps": 0.0, "in_ms": 6000.0, "out_ms": 6000.0}"#);
+        assert_eq!(figures(&grown), r#"{"flaps": 0.0, "out_ms": 6000.0}"#, "never in");
+        assert_eq!(figures(&[]), "{}", "never out");
+    }
+
     /// The step is from 12 to 24 s; (at, wanted, ready).
     fn story(moves: &[(u64, u32, u32)]) -> Build {
         let build = Build::steady().no_faults().stepped(12_000, 24_000).beats("scale edge", 0, 40_000);

@@ -25,7 +25,7 @@ pub use agent::AGENT_PREFIX;
 pub use allowed::{Wanted, lacking};
 pub use apply::{Applied, Applier};
 pub use cache::PodCache;
-pub use client::{ClusterError, connect, server_of};
+pub use client::{ClusterError, chain, connect, server_of};
 pub use command::run as run_command;
 pub use door::Door;
 pub use facts::read_facts;

@@ -6,8 +6,8 @@ use super::Member;
 use crate::cluster::PodAddress;
 use crate::model::Role;
 
-/// Who must move to another Kubernetes node before one may be lost. Of the primaries, those that make a majority on one node:
-/// with it would go who elects another. And a shard of which all that answer are on one node. Where there are too few nodes to
+/// Who must move to another Kubernetes node before one may be lost. Of the primaries, those by which one node has too many for
+/// the others to be a majority, without which nobody elects another. And a shard of which all that answer are on one node. Where there are too few nodes to
 /// do better, nobody.
 pub(super) fn crowded(pods: &[PodAddress], members: &[Member]) -> u32 {
     let homes: BTreeMap<&str, &str> =

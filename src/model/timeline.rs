@@ -100,6 +100,13 @@ impl Timeline {
         self.faults.iter().map(|fault| fault.injected_ms).chain(step).min()
     }
 
+    /// When the last fault was reverted. Absent: of one nothing shows that it was, or there was none.
+    #[must_use]
+    pub fn reverted_ms(&self) -> Option<u64> {
+        let reverted: Option<Vec<u64>> = self.faults.iter().map(|fault| fault.reverted_ms).collect();
+        reverted?.into_iter().max()
+    }
+
     /// When the load stepped up, and down again.
     #[must_use]
     pub fn load_step(&self) -> Option<(u64, Option<u64>)> {

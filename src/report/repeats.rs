@@ -84,6 +84,27 @@ mod tests {
     }
 
     #[test]
+    fn an_autoscaler_needs_no_fault_and_anything_else_does() {
+        let stepped = |check: &str, repeat| {
+            let mut run = run(repeat, None);
+            run.faults.clear();
+            run.findings.push(Finding::new(check, Verdict::Pass, "").with_figure("out_ms", Some(9.0)));
+            run
+        };
+        for (check, n) in [("scales(auth)", 2), ("latency(fault)", 0)] {
+            let [found] = &repeats(Seed(1), &[stepped(check, 1), stepped(check, 2)])[..] else {
+                panic!("{check}")
+            };
+            let figure = found.statistics.get(&format!("{check}: out_ms"));
+            assert_eq!(
+                (figure.map_or(0, |figure| figure.n), 2 - found.left_out.len()),
+                (n, n as usize),
+                "{check}"
+            );
+        }
+    }
+
+    #[test]
     fn several_runs_give_statistics_and_one_gives_none() {
         assert!(repeats(Seed(1), &report().experiments).is_empty());
         let mut stopped = run(4, Some(90_000));

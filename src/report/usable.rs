@@ -1,6 +1,6 @@
 //! Whether the figures of one run mean anything beside those of others.
 
-use crate::model::{ExperimentReport, LedgerTotals, RunOutcome, Verdict};
+use crate::model::{CheckKind, ExperimentReport, Finding, LedgerTotals, RunOutcome, Verdict};
 
 /// What must hold before a figure is a figure: by the names of the findings, up to their bracket.
 const GROUND: [&str; 7] =
@@ -11,19 +11,15 @@ pub(super) fn unusable(experiment: &ExperimentReport) -> Option<String> {
     if experiment.outcome != RunOutcome::Completed {
         return Some("it did not run to its end".to_owned());
     }
-    let ground = |check: &str| GROUND.contains(&check.split('(').next().unwrap_or_default());
-    let missing =
-        experiment.findings.iter().find(|finding| finding.verdict != Verdict::Pass && ground(&finding.check));
-    match missing {
-        Some(finding) => Some(format!("{}: {}", finding.check, finding.reason)),
-        // An autoscaler answers to a step of the load: that needs no fault.
-        None if experiment.faults.is_empty()
-            && !experiment.findings.iter().any(|one| one.check.starts_with("scales")) =>
-        {
-            Some("no fault was injected".to_owned())
-        }
-        None => None,
+    let kind = |finding: &Finding| finding.check.split('(').next().unwrap_or_default().to_owned();
+    let ground = |finding: &&Finding| GROUND.contains(&kind(finding).as_str());
+    let missing = experiment.findings.iter().filter(ground).find(|finding| finding.verdict != Verdict::Pass);
+    if let Some(finding) = missing {
+        return Some(format!("{}: {}", finding.check, finding.reason));
     }
+    // An autoscaler answers to a step of the load: that needs no fault.
+    let stepped = || experiment.findings.iter().any(|finding| kind(finding) == CheckKind::Scales.as_str());
+    (experiment.faults.is_empty() && !stepped()).then(|| "no fault was injected".to_owned())
 }
 
 /// What it is called in a table: several runs of one experiment are numbered.

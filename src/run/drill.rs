@@ -14,12 +14,12 @@ use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::world::chain;
 use super::{
     Entry, Journal, Load, LoadStart, Recorded, Recorder, RunningLoad, Settings, Stop, World, WorldError,
     open_changes, revert_all,
 };
 use crate::cluster::StoreMembers;
+use crate::cluster::chain;
 use crate::component::Moment;
 use crate::ledger::Passage;
 use crate::model::{

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::world::chain;
+use crate::cluster::chain;
 use crate::ledger::{Found, FoundError};
 use crate::load::{LoadError, read_operations};
 use crate::model::{Event, EvidenceFiles, ExperimentRecord, ExperimentReport, Operation, Store};

@@ -10,12 +10,12 @@ use super::judge::judge;
 use super::rest::rest;
 use super::step::with_step;
 use super::window::{FaultWindow, Injected, Injections, WindowError, window_seconds};
-use super::world::chain;
 use super::{
     Entry, Hook, Journal, JournalError, Load, LoadStart, Recorder, Reverted, RunningLoad, Stop, World,
     all_restored, resolve, revert_all,
 };
 use crate::check;
+use crate::cluster::chain;
 use crate::model::{
     Experiment, ExperimentReport, Fact, FaultSpec, GateRecord, OnConflict, Operation, Phase, RunId,
     RunOutcome, Scenario, Seed, Timeline, Verdict, Watch, Window, Windows,

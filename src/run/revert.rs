@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::world::chain;
 use super::{Entry, Journal, JournalError, OpenChange, Recorder, Undone, World, open_changes};
+use crate::cluster::chain;
 use crate::model::{Fact, OnConflict};
 
 /// One undo, waits for readiness included.

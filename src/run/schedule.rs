@@ -11,8 +11,8 @@ use super::inject::as_experiment;
 use super::judge::record_of;
 use super::rehearse::{EVIDENCE_SLACK, LOOK_EVERY, RESIDUE_DEADLINE, Rehearsing};
 use super::window::{FaultWindow, Injected, Injections, WindowError};
-use super::world::chain;
 use super::{Journal, Recorder, RunClock, World, revert_all};
+use crate::cluster::chain;
 use crate::model::{FaultRecord, OnConflict, Rehearsal, RehearsalRow, Verdict, Watch};
 
 impl<W: World> Rehearsing<'_, W> {

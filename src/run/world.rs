@@ -9,6 +9,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use super::Recorder;
+use crate::cluster::chain;
 use crate::ledger::Found;
 use crate::model::{
     Change, LoadSpec, OnConflict, Operation, RunId, Scenario, Seed, Snapshot, Store, Undo, Watch,
@@ -40,17 +41,6 @@ impl WorldError {
     pub fn chain(&self) -> String {
         chain(self)
     }
-}
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// How an undo ended.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Row, Section, Site, unseen};
-use crate::cluster::{Door, secret_text};
+use crate::cluster::{Door, chain, secret_text};
 use crate::model::{Finding, Verdict};
 
 const SERVICE: &str = "ai-platform-gateway";
@@ -26,16 +26,6 @@ pub struct Answer {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     pub body: String,
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 impl Gateway {

@@ -97,7 +97,7 @@ fn headers(map: &HeaderMap) -> Map<String, Value> {
 /// With its causes, and without the address: it may hold what nobody may read.
 fn told(error: reqwest::Error) -> String {
     let timed_out = error.is_timeout();
-    let text = super::super::world::chain(&error.without_url());
+    let text = crate::cluster::chain(&error.without_url());
     if timed_out { format!("no answer in time: {text}") } else { text }
 }
 

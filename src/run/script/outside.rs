@@ -7,9 +7,9 @@ use std::time::Duration;
 use kube::Client;
 use serde_json::Value;
 
-use super::super::world::chain;
 use super::{http, process};
 use crate::cluster;
+use crate::cluster::chain;
 use crate::model::{Facts, HttpCall, ProcessCall, Reading};
 
 /// Why there is no answer.

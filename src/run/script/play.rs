@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::experiment::Settings;
 use super::super::window::Injected;
-use super::super::world::chain;
 use super::super::{
     Entry as Journalled, Journal, Recorder, Reverted, Stop, World, resolve_script, revert_all,
 };
 use super::log::{Entry, Log, Part, Status};
 use super::player::{Bench, Ended, Player, joined};
 use super::{Outside, findings, toolkit_journal};
+use crate::cluster::chain;
 use crate::model::{
     ExperimentReport, Fact, OnConflict, Phase, RunId, RunOutcome, Script, Seed, Watch, Window, Windows,
 };

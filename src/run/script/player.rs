@@ -12,10 +12,10 @@ use super::super::inject::{inject, resolve_of_script};
 use super::super::judge::record_of;
 use super::super::revert::{settle, undo};
 use super::super::window::Injected;
-use super::super::world::chain;
 use super::super::{InjectError, Journal, Recorder, Stop, World, open_changes};
 use super::log::{Log, Part, Status};
 use super::{Outside, Unanswered};
+use crate::cluster::chain;
 use crate::fault;
 use crate::model::{
     Activity, Deed, Fact, FaultSpec, InjectedFault, OnConflict, Question, RunId, Script, Seed,

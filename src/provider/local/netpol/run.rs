@@ -22,6 +22,7 @@ use super::apply::{Applied, ApplyError, Table};
 use super::policy::{Limits, World, judge};
 use super::render::{render, render_closed};
 use super::ruleset::{Direction, Ruleset};
+use crate::cluster::chain;
 
 /// From the first change until the rules are written: changes come in bursts.
 const DEBOUNCE: Duration = Duration::from_millis(75);
@@ -236,11 +237,6 @@ fn reason(error: &watcher::Error) -> String {
         NoResourceVersion => error.to_string(),
     };
     text.chars().take(REASON_CHARS_MAX).collect()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn watch<K>(kind: &'static str, client: &Client) -> (Store<K>, BoxStream<'static, Notice>)
