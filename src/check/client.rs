@@ -21,10 +21,8 @@
 //! the generator's own failures, its limited seconds and silent buckets are forgiven. The truth lies
 //! between: a bound that the proven time keeps is kept, one that even the possible time breaks is broken.
 
-use std::collections::BTreeSet;
-
 use super::edges::Edges;
-use crate::model::{ErrorClass, Operation, OperationOutcome, Store, Timeline, Window, in_limited_second};
+use crate::model::{ErrorClass, Limited, Operation, OperationOutcome, Store, Timeline, Window};
 
 const BUCKETS_MS: [u64; 4] = [500, 1000, 2000, 5000];
 const REQUESTS_PER_BUCKET: u64 = 10;
@@ -43,7 +41,7 @@ pub(super) struct ClientRecovery {
 }
 
 pub(super) fn client(timeline: &Timeline, injection_ms: u64, stable_for_ms: u64) -> ClientRecovery {
-    let limited: BTreeSet<u64> = timeline.generator_limited_ms().into_iter().collect();
+    let limited = Limited::of(timeline);
     let mut whole =
         ClientRecovery { proven_ms: Some(0), possible_ms: Some(0), resolution_ms: None, streams: Vec::new() };
     for store in std::iter::once(None).chain(Store::ALL.map(Some)) {
@@ -168,7 +166,7 @@ fn buckets(
     timeline: &Timeline,
     span: Window,
     bucket_ms: u64,
-    limited: &BTreeSet<u64>,
+    limited: &Limited,
     belongs: impl Fn(&&Operation) -> bool,
 ) -> Vec<Bucket> {
     let count = span.end_ms.saturating_sub(span.start_ms) / bucket_ms;
@@ -187,7 +185,7 @@ fn buckets(
             bucket.last_ok_ms = bucket.last_ok_ms.max(since_ms);
         }
         let own = operation.error.is_some_and(ErrorClass::is_generators_own);
-        if !own && !in_limited_second(limited, at_ms) {
+        if !own && !limited.concerns(operation) {
             bucket.sure += 1;
             if bad {
                 bucket.sure_bad += 1;

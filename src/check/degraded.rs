@@ -6,11 +6,7 @@
 //! what is certainly the stack's is below. Inconclusive: fewer than [`REQUESTS_MIN`] requests of the step in either window, or
 //! a baseline that was degraded itself.
 
-use std::collections::BTreeSet;
-
-use crate::model::{
-    CheckSpec, Finding, Operation, OperationOutcome, Timeline, Verdict, Window, in_limited_second,
-};
+use crate::model::{CheckSpec, Finding, Limited, Operation, OperationOutcome, Timeline, Verdict, Window};
 
 use super::text::{bound, finding, inconclusive};
 
@@ -77,7 +73,7 @@ struct Tally {
 
 impl Tally {
     fn of(timeline: &Timeline, window: Window, step: &str) -> Self {
-        let limited: BTreeSet<u64> = timeline.generator_limited_ms().into_iter().collect();
+        let limited = Limited::of(timeline);
         let mut tally = Self::default();
         for operation in timeline.operations_in(window).filter(|operation| is_of(operation, step)) {
             let ok = operation.outcome == OperationOutcome::Ok;
@@ -85,7 +81,7 @@ impl Tally {
             tally.all += 1;
             tally.all_degraded += degraded;
             let own = operation.error.is_some_and(crate::model::ErrorClass::is_generators_own);
-            if !own && !in_limited_second(&limited, operation.intended_us / 1000) {
+            if !own && !limited.concerns(operation) {
                 tally.counted += 1;
                 tally.degraded += degraded;
                 tally.failed += u64::from(!ok);

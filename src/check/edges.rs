@@ -1,8 +1,6 @@
 //! Requests one by one around the edges of what clients saw: finer than any bucket.
 
-use std::collections::BTreeSet;
-
-use crate::model::{ErrorClass, Operation, OperationOutcome, Timeline, Window, in_limited_second};
+use crate::model::{ErrorClass, Limited, Operation, OperationOutcome, Timeline, Window};
 
 /// A success that took so much longer than the baseline's median was waited for.
 const WAITED_MS: u64 = 50;
@@ -29,7 +27,7 @@ impl Edges {
     pub fn of(
         timeline: &Timeline,
         span: Window,
-        limited: &BTreeSet<u64>,
+        limited: &Limited,
         typical_us: u64,
         belongs: impl Fn(&&Operation) -> bool,
     ) -> Self {
@@ -49,7 +47,7 @@ impl Edges {
                 wanted_us: operation.intended_us - start_us,
                 done_us: operation.done_us.saturating_sub(start_us),
                 ok,
-                sure: !own && !in_limited_second(limited, operation.intended_us / 1000),
+                sure: !own && !limited.concerns(operation),
             });
         }
         requests.sort_by_key(|request| request.wanted_us);

@@ -129,6 +129,9 @@ mod tests {
     #[test]
     fn only_a_steady_baseline_opens_the_gate() {
         let steady = Build::steady;
+        let quarters = |count: u64| {
+            (0..count).fold(steady(), |build, at| build.limited(at * 1000 + 500, at * 1000 + 750))
+        };
         let no_leader = Observation::Leader {
             component: Component::Postgres,
             scope: "postgres".into(),
@@ -153,6 +156,8 @@ mod tests {
             ),
             ("no load", steady().silence(0, 12_000), Inconclusive),
             ("the generator was the limit", steady().limited(0, 3_000), Inconclusive),
+            ("it was for a quarter of each of five seconds", quarters(5), Pass),
+            ("it was for a quarter of each second", quarters(12), Inconclusive),
             ("no probe", steady().probes_until(0), Inconclusive),
             ("a member is missing", steady().members(2_000, 2), Inconclusive),
             ("a member was missing", steady().members(2_000, 2).members(3_000, 3), Inconclusive),

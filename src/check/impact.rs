@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{ErrorClass, GoodputDip, Impact, LoadSpec, OperationOutcome, Timeline, Window};
+use crate::model::{ErrorClass, GoodputDip, Impact, Limited, LoadSpec, OperationOutcome, Timeline, Window};
 
 /// Whole seconds that a baseline needs to have a mean and a spread.
 const BASELINE_SECONDS_MIN: usize = 3;
@@ -23,7 +23,7 @@ const BASELINE_SECONDS_MIN: usize = 3;
 pub fn impact(load: &LoadSpec, timeline: &Timeline) -> Option<Impact> {
     let injection_ms = timeline.injection_ms()?;
     let after = Window { start_ms: injection_ms, end_ms: timeline.windows.recovery.end_ms };
-    let limited: BTreeSet<u64> = timeline.generator_limited_ms().into_iter().collect();
+    let limited = Limited::of(timeline);
     let baseline: Vec<f64> =
         seconds(timeline, timeline.windows.baseline, &limited).iter().filter_map(Second::answers).collect();
     let seconds = seconds(timeline, after, &limited);
@@ -64,7 +64,7 @@ impl Second {
 }
 
 /// The whole seconds of a window; what is left at its end is too short to compare.
-fn seconds(timeline: &Timeline, window: Window, limited: &BTreeSet<u64>) -> Vec<Second> {
+fn seconds(timeline: &Timeline, window: Window, limited: &Limited) -> Vec<Second> {
     let count = window.end_ms.saturating_sub(window.start_ms) / 1000;
     let mut seconds: BTreeMap<u64, Second> = (0..count).map(|at| (at, Second::default())).collect();
     let mut own = BTreeSet::new();
@@ -84,9 +84,10 @@ fn seconds(timeline: &Timeline, window: Window, limited: &BTreeSet<u64>) -> Vec<
         }
     }
     for (at, second) in &mut seconds {
-        let (from, to) = (window.start_ms + at * 1000, window.start_ms + at * 1000 + 1000);
-        // The generator's seconds need not begin with ours.
-        second.limited = own.contains(at) || limited.range(from.saturating_sub(999)..to).next().is_some();
+        let start_ms = window.start_ms + at * 1000;
+        let whole = Window { start_ms, end_ms: start_ms + 1000 };
+        // The generator's seconds need not begin with ours. What was late in a part of one is missing in all of it.
+        second.limited = own.contains(at) || limited.within(whole).next().is_some();
     }
     seconds.into_values().collect()
 }

@@ -270,7 +270,11 @@ impl Build {
     pub(crate) fn limited(mut self, from_ms: u64, to_ms: u64) -> Self {
         for event in &mut self.timeline.events {
             if let Fact::Load(second) = &mut event.fact {
-                second.generator_limited |= (from_ms..to_ms).contains(&second.at_ms);
+                let (start_ms, end_ms) = (second.at_ms.max(from_ms), (second.at_ms + 1000).min(to_ms));
+                if start_ms < end_ms {
+                    second.generator_limited = true;
+                    second.limited = Some(Window { start_ms, end_ms });
+                }
             }
         }
         self

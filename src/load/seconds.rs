@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use hdrhistogram::Histogram;
 
-use crate::model::{LoadSecond, Operation, OperationOutcome};
+use crate::model::{LoadSecond, Operation, OperationOutcome, Window};
 
 const SECOND_US: u64 = 1_000_000;
 /// Latencies above are counted as this, µs.
@@ -29,7 +29,18 @@ struct Marks {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mark {
     pub intended: u64,
-    pub limited: bool,
+    /// When the generator was short in it, ms.
+    pub limited: Option<Window>,
+}
+
+impl Mark {
+    fn limit(&mut self, span: Window) {
+        let known = self.limited.unwrap_or(span);
+        self.limited = Some(Window {
+            start_ms: known.start_ms.min(span.start_ms),
+            end_ms: known.end_ms.max(span.end_ms),
+        });
+    }
 }
 
 impl Board {
@@ -39,13 +50,20 @@ impl Board {
     }
 
     /// The generator was short from `from_us` to `to_us`. A part that has been reported already is
-    /// charged to the first second that has not: a mark is never lost.
+    /// charged to the whole first second that has not: a mark is never lost.
     pub fn limit(&self, from_us: u64, to_us: u64) {
         let mut marks = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let first = (from_us / SECOND_US).max(marks.open_from);
         let last = (to_us / SECOND_US).clamp(first, first + 3600);
+        let told = from_us < first * SECOND_US;
         for second in first..=last {
-            marks.by_second.entry(second).or_default().limited = true;
+            let (start_ms, end_ms) = (second * 1000, (second + 1) * 1000);
+            let span = if told && second == first {
+                Window { start_ms, end_ms }
+            } else {
+                Window { start_ms: start_ms.max(from_us / 1000), end_ms: end_ms.min(to_us / 1000 + 1) }
+            };
+            marks.by_second.entry(second).or_default().limit(span);
         }
     }
 
@@ -128,7 +146,8 @@ impl Seconds {
             let mark = board.close(second);
             LoadSecond {
                 intended: mark.intended,
-                generator_limited: mark.limited,
+                generator_limited: mark.limited.is_some(),
+                limited: mark.limited,
                 p50_us: open.latency.value_at_quantile(0.5),
                 p99_us: open.latency.value_at_quantile(0.99),
                 busy_lanes,
@@ -176,11 +195,18 @@ mod tests {
         for i in 0..10 {
             seconds.add(&operation(3_100_000, 5_090_000, 5_100_000 + i, OperationOutcome::Ok));
         }
+        board.limit(5_600_000, 5_700_000);
         board.limit(4_900_000, 5_000_000);
         let closed = seconds.close(3_000_000, 6_500_000, &board, 7);
         assert_eq!(closed.iter().map(|s| s.at_ms).collect::<Vec<_>>(), [3000, 4000, 5000]);
         assert_eq!(closed.iter().map(|s| s.intended).collect::<Vec<_>>(), [1, 0, 0]);
         assert_eq!(closed.iter().map(|s| s.generator_limited).collect::<Vec<_>>(), [false, true, true]);
+        let span = |start_ms, end_ms| Some(Window { start_ms, end_ms });
+        assert_eq!(
+            closed.iter().map(|s| s.limited).collect::<Vec<_>>(),
+            [None, span(4900, 5000), span(5000, 5701)],
+            "only while it was; from the first to the last of two"
+        );
         assert_eq!(closed[2].ok, 10);
         assert!((1_970_000..2_030_000).contains(&closed[2].p50_us), "{}", closed[2].p50_us);
         assert!((9_000..11_000).contains(&seconds.reference_us().expect("ten samples")));
@@ -199,6 +225,7 @@ mod tests {
         let closed = seconds.close(0, 6_000_000, &board, 0);
         assert_eq!(closed.len(), 1);
         assert!(closed[0].generator_limited);
+        assert_eq!(closed[0].limited, Some(Window { start_ms: 5000, end_ms: 6000 }), "the whole second");
         assert_eq!((closed[0].failed, closed[0].ok), (1, 0));
     }
 }

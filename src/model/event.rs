@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Component, Target};
+use super::{Component, Target, Window};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -39,6 +39,9 @@ pub struct LoadSecond {
     pub busy_lanes: u64,
     /// The generator was out of lanes, sockets, ports or CPU: not the stack's fault.
     pub generator_limited: bool,
+    /// From the first to the last moment of it at which it was; absent: all the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limited: Option<Window>,
 }
 
 /// How far an alert is.

@@ -13,6 +13,7 @@ mod fault_spec;
 mod file;
 mod hidden;
 mod ids;
+mod limited;
 mod limits;
 mod name;
 mod object;
@@ -49,6 +50,7 @@ pub use fault_spec::{FaultSpec, Repeat, TargetSpec};
 pub use file::{FileError, Problem, parse_yaml, read_text, read_yaml};
 pub use hidden::Hidden;
 pub use ids::{ListName, OpId, RunId, Seed};
+pub use limited::Limited;
 pub use limits::{Limits, PROTECTED_NAMESPACES, STACK_NAMESPACE};
 pub use name::Name;
 pub use object::{Edit, OnConflict, Restored, TOUCHED_LABEL, UNDO_ANNOTATION, edit, forget, restore};
@@ -64,7 +66,7 @@ pub use report::{
     EvidenceFiles, ExperimentReport, FaultReport, GoodputDip, Impact, LedgerTotals, RecoveryPhases, Report,
     WindowReport, Windows as WindowReports,
 };
-pub use samples::{GENERATOR_LIMITED_SHARE_MAX, Latencies, Quantile, Samples, Tally, in_limited_second};
+pub use samples::{GENERATOR_LIMITED_SHARE_MAX, Latencies, Quantile, Samples, Tally};
 pub use scenario::{Degraded, Journey, Method, Poll, Reads, Scenario, Step, Think};
 pub use script::{Activity, Deed, HttpCall, Probe, ProcessCall, Script};
 pub use snapshot::{

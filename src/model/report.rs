@@ -157,7 +157,8 @@ pub struct WindowReport {
     pub errors: u64,
     pub p50_ms: Option<f64>,
     pub p99_ms: Option<f64>,
-    /// Seconds in which the generator was the limit; their requests are not counted above.
+    /// Seconds in which the generator was the limit, for a part of them or all; requests that were wanted or answered just then
+    /// are not counted above.
     pub generator_limited_seconds: u64,
 }
 

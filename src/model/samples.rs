@@ -1,8 +1,6 @@
 //! What the load of one window amounts to, once what the generator did to itself is set aside.
 
-use std::collections::BTreeSet;
-
-use super::{ErrorClass, Operation, OperationOutcome, Timeline, Window};
+use super::{ErrorClass, Limited, LoadSecond, Operation, OperationOutcome, Timeline, Window};
 
 /// A window in which the generator was the limit for a larger share carries no judgement.
 pub const GENERATOR_LIMITED_SHARE_MAX: f64 = 0.20;
@@ -101,13 +99,13 @@ impl Tally {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Samples {
     pub window: Window,
-    /// Without requests of generator-limited seconds and without failures that the generator made itself.
+    /// Without requests that the generator kept waiting (see [`Limited`]) and without failures that the generator made itself.
     pub counted: Tally,
     /// Every request; failures that the generator made itself count as errors without an answer.
     pub all: Tally,
     /// Seconds of the window in which the generator was the limit.
     pub limited_seconds: u64,
-    /// Share of the window that those seconds cover, 0 to 1.
+    /// Share of the window in which it was, 0 to 1.
     pub limited_share: f64,
     /// Seconds of the window about which the generator reported at all.
     pub reported_seconds: u64,
@@ -141,7 +139,7 @@ impl Samples {
         let aside = self.all.requests.saturating_sub(counted);
         if aside as f64 > GENERATOR_LIMITED_SHARE_MAX * self.all.requests as f64 {
             return Some(format!(
-                "{aside} of {} requests are the generator's own failures or of seconds in which it was the limit",
+                "{aside} of {} requests are the generator's own failures or of when it was the limit",
                 self.all.requests
             ));
         }
@@ -154,7 +152,7 @@ impl Timeline {
     #[must_use]
     #[allow(clippy::cast_precision_loss)]
     pub fn samples(&self, window: Window) -> Samples {
-        let limited: BTreeSet<u64> = self.generator_limited_ms().into_iter().collect();
+        let limited = Limited::of(self);
         let mut samples = Samples { window, ..Samples::default() };
         for operation in self.operations_in(window) {
             let own = operation.error.is_some_and(ErrorClass::is_generators_own);
@@ -166,7 +164,7 @@ impl Timeline {
                 continue;
             }
             samples.all.latencies.push(operation);
-            if !in_limited_second(&limited, operation.intended_us / 1000) {
+            if !limited.concerns(operation) {
                 samples.counted.requests += 1;
                 samples.counted.errors += error;
                 samples.counted.latencies.push(operation);
@@ -174,23 +172,16 @@ impl Timeline {
         }
         samples.all.latencies.sort();
         samples.counted.latencies.sort();
-        let overlap_ms = |at_ms: u64| {
-            at_ms.saturating_add(1000).min(window.end_ms).saturating_sub(at_ms.max(window.start_ms))
-        };
-        samples.limited_seconds = limited.iter().filter(|at_ms| overlap_ms(**at_ms) > 0).count() as u64;
-        let limited_ms: u64 = limited.iter().map(|at_ms| overlap_ms(*at_ms)).sum();
+        samples.limited_seconds = limited.within(window).count() as u64;
+        let limited_ms: u64 = limited.within(window).map(|span| span.end_ms - span.start_ms).sum();
         let length_ms = window.end_ms.saturating_sub(window.start_ms);
         samples.limited_share = if length_ms == 0 { 0.0 } else { limited_ms as f64 / length_ms as f64 };
-        samples.reported_seconds =
-            self.load_seconds().filter(|second| overlap_ms(second.at_ms) > 0).count() as u64;
+        let reported = |second: &&LoadSecond| {
+            second.at_ms < window.end_ms && second.at_ms.saturating_add(1000) > window.start_ms
+        };
+        samples.reported_seconds = self.load_seconds().filter(reported).count() as u64;
         samples
     }
-}
-
-/// Whether a moment lies in one of the seconds, given by their starts in ms.
-#[must_use]
-pub fn in_limited_second(limited: &BTreeSet<u64>, at_ms: u64) -> bool {
-    limited.range(..=at_ms).next_back().is_some_and(|start| at_ms < start.saturating_add(1000))
 }
 
 #[cfg(test)]

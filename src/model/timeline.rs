@@ -87,12 +87,6 @@ impl Timeline {
         })
     }
 
-    /// Seconds (their start, ms) in which the generator, not the stack, was the limit.
-    #[must_use]
-    pub fn generator_limited_ms(&self) -> Vec<u64> {
-        self.load_seconds().filter(|second| second.generator_limited).map(|second| second.at_ms).collect()
-    }
-
     /// When the first fault was injected, or the load stepped up; every recovery time counts from here.
     #[must_use]
     pub fn injection_ms(&self) -> Option<u64> {

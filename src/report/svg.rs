@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{ExperimentReport, LoadSecond};
+use crate::model::{ExperimentReport, LoadSecond, Window};
 
 use super::html::escape;
 
@@ -42,7 +42,9 @@ pub(super) fn picture(experiment: &ExperimentReport, seconds: &[LoadSecond]) -> 
     );
     windows(&mut svg, experiment, &scale);
     for second in seconds.iter().filter(|second| second.generator_limited) {
-        let (x, width) = (scale.x(second.at_ms), scale.x(second.at_ms + 1000) - scale.x(second.at_ms));
+        let whole = Window { start_ms: second.at_ms, end_ms: second.at_ms + 1000 };
+        let span = second.limited.unwrap_or(whole);
+        let (x, width) = (scale.x(span.start_ms), scale.x(span.end_ms) - scale.x(span.start_ms));
         let _ = writeln!(
             svg,
             "<rect x=\"{x:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"#999\" fill-opacity=\"0.4\"><title>generator-limited</title></rect>",
