@@ -304,6 +304,22 @@ async fn a_preparing_step_stands_on_the_ones_before_it() {
 }
 
 #[tokio::test]
+async fn the_generator_comes_first_where_it_may() {
+    let server = Server::start().await;
+    let run = Run::new(&server.url, &scenario(5000, 50, &[&step("r", false, "/ok", "")]), 4);
+    let mut child = run.spawn();
+    child.prepared(Duration::from_secs(20)).await.expect("prepared");
+    let pid = child.pid();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    child.stop(Duration::from_secs(20)).await.expect("stopped");
+    let after_name = stat.rsplit_once(") ").expect("a name in brackets").1;
+    let fields: Vec<i32> = after_name.split(' ').filter_map(|field| field.parse().ok()).collect();
+    // Without the state, which is a letter: 0 parent, 1 group, 2 session, 15 niceness.
+    assert_eq!([fields[1], fields[2]], [pid; 2], "a group and a session of its own");
+    assert_eq!(fields[15], if nix::unistd::geteuid().is_root() { -10 } else { 0 });
+}
+
+#[tokio::test]
 async fn a_failing_preparation_is_told() {
     let text = "scenario: t\nservice: n/s:80\nthink: {meanMs: 200}\nprepare: [{step: p, method: POST, path: /status/500/plain, \
         extract: {id: /id}}]\njourneys: [{journey: a, weight: 1, steps: [{step: x, method: GET, path: '/${id}'}]}]";

@@ -177,6 +177,22 @@ async fn an_unsteady_baseline_is_never_broken() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_baseline_that_is_not_steady_is_looked_at_again() {
+    // The first one ends with request 600.
+    for (fails_until, looks, verdict) in
+        [(0, 1, Pass), (650, 2, Pass), (1200, 3, Pass), (3000, 3, Inconclusive)]
+    {
+        let behaviour = Behaviour { fails_every: Some(20), fails_until, ..Behaviour::default() };
+        let ran = run(kill_backend(), behaviour).await;
+        let found = finding(&ran.report, "steady-state");
+        assert_eq!(found.verdict, verdict, "{fails_until}: {}", found.reason);
+        assert_eq!(was_injected(&ran), verdict == Pass, "{fails_until}");
+        let told = found.evidence.iter().any(|line| line.starts_with(&format!("looked at {looks} times")));
+        assert_eq!(told, looks > 1, "{fails_until}: {:?}", found.evidence);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_in_any_phase_reverts_and_is_an_interrupt() {
     let phases = [
         Phase::Prepare,

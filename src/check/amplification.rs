@@ -183,6 +183,23 @@ mod tests {
     }
 
     #[test]
+    fn its_calls_and_their_ratio_are_figures() {
+        let figures = |in_fault, spec: &CheckSpec| {
+            let figures = called(in_fault).judge(spec).figures;
+            figures
+                .into_iter()
+                .map(|(name, value)| format!("{name} {value:.1}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        // Not 3.0: nobody looked before the baseline began, so that a tenth of its calls is not known.
+        assert_eq!(figures(150, &spec()), "calls_per_request 1.5, ratio_to_baseline 3.3");
+        let bound = CheckSpec { max_ratio: None, max_per_request: Some(4.0), ..spec() };
+        assert_eq!(figures(150, &bound), "calls_per_request 1.5");
+        assert_eq!(figures(0, &spec()), "", "nothing to compare");
+    }
+
+    #[test]
     fn calls_for_each_request_of_users_against_the_baseline() {
         let unread = called(50).no_beats("breaker inference", 13_000, 20_000);
         verdicts(

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, geteuid};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
@@ -18,6 +18,8 @@ use crate::model::LoadSecond;
 
 /// Seconds that may wait for their reader: the child's longest life by default, and more.
 const SECONDS_MAX: usize = 1 << 15;
+/// Of the generator, see [`super::child`].
+const NICENESS: &str = "-10";
 /// For a killed process to be gone.
 const KILL_MAX: Duration = Duration::from_secs(5);
 /// For a word to be taken; the pipe is empty.
@@ -77,13 +79,12 @@ impl LoadChild {
             serde_json::to_vec_pretty(spec).map_err(std::io::Error::from).map_err(write(&spec_path))?;
         std::fs::write(&spec_path, text).map_err(write(&spec_path))?;
         let stderr = File::create(&log).map_err(write(&log))?;
-        let mut child = Command::new(program)
+        let mut child = first_of_all(program)
             .args(["internal", "load", "--spec"])
             .arg(&spec_path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr)
-            .process_group(0)
             .kill_on_drop(false)
             .spawn()
             .map_err(|source| LoadError::Spawn { program: program.to_owned(), source })?;
@@ -159,8 +160,8 @@ impl LoadChild {
             let _ = tokio::time::timeout(deadline, stdin.write_all(b"stop\n")).await;
         }
         if !self.gone_within(deadline).await {
-            // The group may be gone by now.
-            let _ = killpg(self.group, Signal::SIGKILL);
+            // The group may be gone by now; or it did not even come to make one.
+            let _ = killpg(self.group, Signal::SIGKILL).or_else(|_| kill(self.group, Signal::SIGKILL));
             self.gone_within(KILL_MAX).await;
             return Err(LoadError::Deadline { what: "stop", waited_ms: deadline.as_millis() as u64 });
         }
@@ -220,4 +221,15 @@ fn last_line(log: &Path) -> String {
     let said = lines.clone().find(|line| line.starts_with("mettle: ")).or_else(|| lines.clone().next());
     let said = said.map_or("it said nothing", |line| line.trim_start_matches("mettle: "));
     said.chars().take(REASON_CHARS_MAX).collect()
+}
+
+/// Only root may put a process of its own before others. It makes its session and group itself, since it can only do so while
+/// it leads none.
+fn first_of_all(program: &Path) -> Command {
+    if !geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("nice");
+    command.args(["-n", NICENESS]).arg(program);
+    command
 }

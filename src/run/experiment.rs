@@ -22,6 +22,8 @@ use crate::model::{
 };
 
 const TICK: Duration = Duration::from_millis(250);
+/// How often a baseline is looked at that is not steady.
+const BASELINES_MAX: usize = 3;
 const LOAD_START_DEADLINE: Duration = Duration::from_secs(60);
 const LOAD_STOP_DEADLINE: Duration = Duration::from_secs(20);
 const RESIDUE_DEADLINE: Duration = Duration::from_secs(30);
@@ -196,19 +198,33 @@ async fn faults_and_recovery<W: World, L: Load>(
     (progress, outcome, residue)
 }
 
+/// Until it is steady, a few times: nothing is broken yet, and a stack that just took something back may still be moving.
 async fn baseline<W: World, L: Load>(
     context: &Context<'_, W, L>,
     load: &mut L::Running,
     progress: &mut Progress,
 ) -> RunOutcome {
-    let phases = context.experiment.phases;
     context.phase(Phase::Warm);
-    if context.stop.sleep(seconds(phases.warm)).await.is_err() {
+    if context.stop.sleep(seconds(context.experiment.phases.warm)).await.is_err() {
         return context.stopped();
     }
+    for _ in 0..BASELINES_MAX {
+        let outcome = one_baseline(context, load, progress).await;
+        if outcome != RunOutcome::Completed || progress.steady {
+            return outcome;
+        }
+    }
+    RunOutcome::Completed
+}
+
+async fn one_baseline<W: World, L: Load>(
+    context: &Context<'_, W, L>,
+    load: &mut L::Running,
+    progress: &mut Progress,
+) -> RunOutcome {
     context.phase(Phase::Baseline);
     let start_ms = context.now_ms();
-    if context.stop.sleep(seconds(phases.baseline)).await.is_err() {
+    if context.stop.sleep(seconds(context.experiment.phases.baseline)).await.is_err() {
         return context.stopped();
     }
     progress.windows.baseline = Window { start_ms, end_ms: context.now_ms() };

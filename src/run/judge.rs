@@ -9,7 +9,7 @@ use super::experiment::{Context, Ended};
 use super::{Load, World};
 use crate::ledger::Found;
 use crate::model::{
-    Event, ExperimentRecord, ExperimentReport, FaultRecord, Finding, InjectedFault, Operation, Phase,
+    Event, ExperimentRecord, ExperimentReport, Fact, FaultRecord, Finding, InjectedFault, Operation, Phase,
     RecoveryPhases, Store, Stores, Timeline, Verdict, Windows,
 };
 use crate::report::Judged;
@@ -82,7 +82,16 @@ fn gate_of(record: &ExperimentRecord, events: &[Event], operations: &[Operation]
         windows: Windows { baseline, ..Windows::default() },
         ..Timeline::default()
     };
-    Some(check::baseline(&record.experiment, &known, baseline))
+    let looks = known
+        .events
+        .iter()
+        .filter(|event| event.fact == Fact::PhaseStarted { phase: Phase::Baseline })
+        .count();
+    let mut finding = check::baseline(&record.experiment, &known, baseline);
+    if looks > 1 {
+        finding.evidence.push(format!("looked at {looks} times, each time anew: this is the last"));
+    }
+    Some(finding)
 }
 
 /// An unsteady baseline says nothing about how the stack recovers.

@@ -189,7 +189,8 @@ fn answer(state: &mut State, number: u64, round: usize, id: Option<OpId>) -> Res
         (true, true, true) => return Err(ErrorClass::Timeout),
         (true, true, false) => {}
     }
-    if state.behaviour.fails_every.is_some_and(|every| number.is_multiple_of(every)) {
+    let fails = number < state.behaviour.fails_until;
+    if fails && state.behaviour.fails_every.is_some_and(|every| number.is_multiple_of(every)) {
         return Err(ErrorClass::ServerStatus);
     }
     let group = match number % 6 {

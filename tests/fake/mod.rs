@@ -70,6 +70,8 @@ pub struct Behaviour {
     pub ledger_readable: bool,
     /// Every so many requests, one fails.
     pub fails_every: Option<u64>,
+    /// Requests from this one on do not fail so; there are 100 a second.
+    pub fails_until: u64,
     pub labelled: bool,
     pub backends: u32,
     pub redis_replicas: bool,
@@ -96,6 +98,7 @@ impl Default for Behaviour {
             undoing: Undoing::Works,
             ledger_readable: true,
             fails_every: None,
+            fails_until: u64::MAX,
             labelled: true,
             backends: 3,
             redis_replicas: true,

@@ -110,6 +110,22 @@ fn a_drill_that_went_well_passes_with_its_figures() {
 }
 
 #[test]
+fn how_far_back_a_restore_reaches_is_a_figure() {
+    let figures = |target, kept_us| {
+        let (findings, _) = judged(&case(target, kept_us));
+        let found = findings.into_iter().find(|finding| finding.check == "restore-point");
+        let figures = found.expect("every drill is judged so").figures;
+        figures.into_iter().map(|(name, value)| (name, value.round() as i64)).collect::<Vec<_>>()
+    };
+    let named =
+        |ms, writes| vec![("recovery_point_ms".to_owned(), ms), ("recovery_point_writes".to_owned(), writes)];
+    assert_eq!(figures("latest", 17 * S), named(3_000, 30));
+    assert_eq!(figures("latest", 12 * S), named(8_000, 80), "also where it is too far");
+    assert_eq!(figures("time", 15 * S), [("recovery_point_ms".to_owned(), 100)]);
+    assert_eq!(figures("time", 14 * S), [], "another moment than the noted one has no distance");
+}
+
+#[test]
 fn a_stale_backup_or_a_broken_archive_fails() {
     // The archive ends 8 s before the destruction.
     let (verdict_of, reason) = verdict(&case("latest", 12 * S), "restore-point");
