@@ -44,6 +44,15 @@ pub struct LoadSecond {
     pub limited: Option<Window>,
 }
 
+impl LoadSecond {
+    /// When the generator was the limit in it; none when it was not.
+    #[must_use]
+    pub fn limited_span(&self) -> Option<Window> {
+        let whole = Window { start_ms: self.at_ms, end_ms: self.at_ms.saturating_add(1000) };
+        self.generator_limited.then(|| self.limited.unwrap_or(whole))
+    }
+}
+
 /// How far an alert is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

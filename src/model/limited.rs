@@ -1,6 +1,6 @@
 //! When the generator, not the stack, was the limit.
 
-use super::{Operation, Timeline, Window};
+use super::{LoadSecond, Operation, Timeline, Window};
 
 /// What was answered in a stall is read when it ends, all of it at once: as long after it, ms.
 const READING_MS: u64 = 50;
@@ -16,10 +16,7 @@ pub struct Limited {
 impl Limited {
     #[must_use]
     pub fn of(timeline: &Timeline) -> Self {
-        let seconds = timeline.load_seconds().filter(|second| second.generator_limited);
-        let whole = |at_ms: u64| Window { start_ms: at_ms, end_ms: at_ms.saturating_add(1000) };
-        let mut spans: Vec<_> =
-            seconds.map(|second| second.limited.unwrap_or_else(|| whole(second.at_ms))).collect();
+        let mut spans: Vec<_> = timeline.load_seconds().filter_map(LoadSecond::limited_span).collect();
         spans.sort_unstable_by_key(|span| span.start_ms);
         Self { spans }
     }
@@ -52,7 +49,7 @@ impl Limited {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Event, Fact, LoadSecond, OperationOutcome};
+    use crate::model::{Event, Fact, OperationOutcome};
 
     fn limited(spans: &[(u64, Option<(u64, u64)>)]) -> Limited {
         let window = |(start_ms, end_ms)| Window { start_ms, end_ms };

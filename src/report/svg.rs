@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{ExperimentReport, LoadSecond, Window};
+use crate::model::{ExperimentReport, LoadSecond};
 
 use super::html::escape;
 
@@ -41,9 +41,7 @@ pub(super) fn picture(experiment: &ExperimentReport, seconds: &[LoadSecond]) -> 
         escape(&experiment.name)
     );
     windows(&mut svg, experiment, &scale);
-    for second in seconds.iter().filter(|second| second.generator_limited) {
-        let whole = Window { start_ms: second.at_ms, end_ms: second.at_ms + 1000 };
-        let span = second.limited.unwrap_or(whole);
+    for span in seconds.iter().filter_map(LoadSecond::limited_span) {
         let (x, width) = (scale.x(span.start_ms), scale.x(span.end_ms) - scale.x(span.start_ms));
         let _ = writeln!(
             svg,
