@@ -53,9 +53,11 @@ pub fn judge_control(experiment: &Experiment, timeline: &mut Timeline) -> (Vec<F
 /// it judges the components that were hit.
 fn is_asked(spec: &CheckSpec) -> bool {
     match spec.check {
-        CheckKind::ReplicasRestored | CheckKind::AlertFires | CheckKind::Breaker | CheckKind::Degraded => {
-            false
-        }
+        CheckKind::ReplicasRestored
+        | CheckKind::AlertFires
+        | CheckKind::ArchiveCurrent
+        | CheckKind::Breaker
+        | CheckKind::Degraded => false,
         CheckKind::SingleWriter => spec.component.is_some(),
         CheckKind::ErrorRate
         | CheckKind::Latency

@@ -3,6 +3,7 @@
 
 mod alert_fires;
 mod amplification;
+mod archive_current;
 mod breaker;
 mod calls;
 mod client;
@@ -65,6 +66,7 @@ pub fn judge(spec: &CheckSpec, load: &LoadSpec, timeline: &Timeline) -> Finding 
         CheckKind::DuplicatedWrites => duplicated_writes::judge(spec, timeline),
         CheckKind::ReplicasRestored => replicas_restored::judge(spec, timeline),
         CheckKind::SingleWriter => single_writer::judge(spec, timeline),
+        CheckKind::ArchiveCurrent => archive_current::judge(spec, timeline),
         CheckKind::AlertFires => alert_fires::judge(spec, timeline),
         CheckKind::Breaker => breaker::judge(spec, timeline),
         CheckKind::Degraded => degraded::judge(spec, timeline),
@@ -116,6 +118,9 @@ pub fn describe(kind: CheckKind) -> &'static str {
         CheckKind::DuplicatedWrites => "writes that the store holds more than once (max)",
         CheckKind::SingleWriter => {
             "no two members of a component take writes of the same data at once (maxSeconds)"
+        }
+        CheckKind::ArchiveCurrent => {
+            "what PostgreSQL writes goes on reaching its archive, and nothing is stuck on its way (maxSeconds)"
         }
         CheckKind::ReplicasRestored => "every member of a component back and in sync (maxSeconds)",
         CheckKind::AlertFires => {

@@ -113,6 +113,7 @@ fn is_sign(observation: &Observation, hit: &Hit) -> bool {
         | Observation::Member { .. }
         | Observation::Redundancy { .. }
         | Observation::Writers { .. }
+        | Observation::Archive { .. }
         | Observation::Alert { .. }
         | Observation::Breaker { .. }
         | Observation::BreakerRule { .. }

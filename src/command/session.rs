@@ -9,7 +9,7 @@ use kube::Client;
 use super::{Failure, provider_failure};
 use crate::cli::{Global, ProviderKind};
 use crate::cluster::{Answer, Applier, ClusterError, Dialer, Power, Wanted, connect, lacking, server_of};
-use crate::component::Credentials;
+use crate::component::{Credentials, Eyes};
 use crate::exit::Exit;
 use crate::fault;
 use crate::model::{ControlPlanePart, FaultKind, NodeHow};
@@ -127,6 +127,14 @@ impl Session {
         Ok(Credentials { user: "ai_user".to_owned(), database: "ai_platform".to_owned(), password })
     }
 
+    /// The database's user for measuring, who may see what waits for the archive; the platform's own where there is none.
+    async fn measuring(&self, platform: &Credentials) -> Credentials {
+        match read_password(&self.client, "probe-password").await {
+            Ok(password) => Credentials { user: "mettle_probe".to_owned(), password, ..platform.clone() },
+            Err(_) => platform.clone(),
+        }
+    }
+
     /// The cluster's own kubectl where it has one, else that of PATH.
     pub async fn kubectl(&self) -> PathBuf {
         let own = self.handle.kubeconfig.with_file_name("bin").join("kubectl");
@@ -144,12 +152,13 @@ impl Session {
         // A part of the stack may have been made without it: RabbitMQ's nodes are then not asked, and say so.
         let cookie = read_password(&self.client, "rabbitmq-erlang-cookie").await.unwrap_or_default();
         let dialer = self.dialer();
+        let eyes = Eyes::new(dialer.clone(), self.measuring(&credentials).await, cookie);
         let power: Option<Arc<dyn Power>> = match self.handle.kind {
             ProviderKind::Current => None,
             _ => Some(Arc::new(Beneath(self.handle.clone()))),
         };
         let applier = Applier::new(self.client.clone(), power, agent_image);
-        Ok(LiveWorld::new(self.client.clone(), NAMESPACE.to_owned(), dialer, applier, credentials, cookie))
+        Ok(LiveWorld::new(self.client.clone(), NAMESPACE.to_owned(), dialer, applier, credentials, eyes))
     }
 
     /// Refuses, before anything is changed, when a right is missing that these faults need.

@@ -28,7 +28,7 @@ impl Eyes {
     pub const COMPONENTS: [Component; 5] =
         [Component::Postgres, Component::Redis, Component::Zookeeper, Component::Kafka, Component::Rabbitmq];
 
-    /// `cookie`: that of RabbitMQ's nodes.
+    /// `credentials`: of the database's user for measuring. `cookie`: that of RabbitMQ's nodes.
     #[must_use]
     pub fn new(dialer: Dialer, credentials: Credentials, cookie: String) -> Self {
         let servers = postgres::Servers::new(credentials.clone());

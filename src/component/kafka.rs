@@ -91,6 +91,7 @@ fn cluster(pods: &[PodAddress], views: Vec<Result<View, String>>) -> Members {
         leaders,
         led,
         writers: Vec::new(),
+        archive: None,
         crowded: 0,
     }
 }

@@ -43,6 +43,16 @@ impl Member {
 /// Who leads a scope, with the timeline or epoch where there is one; absent: nobody.
 pub type Leader = Option<(String, Option<u64>)>;
 
+/// What the one member that takes writes says of its archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Archive {
+    /// Files that it gave to the archive, in all; counted anew when the server lost its statistics.
+    pub archived: u64,
+    /// Files that wait, and the first of them by name.
+    pub waiting: u64,
+    pub first: Option<String>,
+}
+
 /// All members of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Members {
@@ -56,6 +66,8 @@ pub struct Members {
     /// Scope → every member that itself says that it takes writes there, in order. More than one is a split brain; a scope
     /// of which nobody can be asked so is not named.
     pub writers: Vec<(String, Vec<String>)>,
+    /// Absent where there is none, where it could not be asked, and while none or several take writes.
+    pub archive: Option<(String, Archive)>,
     /// Members that are well, but stand where the loss of one node takes what they are there to outlast: they must move.
     pub crowded: u32,
 }

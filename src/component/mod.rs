@@ -18,7 +18,7 @@ mod zookeeper;
 
 pub use bindings::{Binding, bindings};
 pub use eyes::Eyes;
-pub use members::{Leader, Member, Members, redundancy};
+pub use members::{Archive, Leader, Member, Members, redundancy};
 pub use postgres::{Credentials, members as postgres_members};
 pub use redis::found as redis_found;
 pub use rows::Rows;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::kept::{Ask, Kept, ask};
-use super::{Member, Members};
+use super::{Archive, Member, Members};
 use crate::cluster::{ClusterError, Dialer, PodAddress, Stream, http_get_json};
 use crate::model::{Component, Role};
 
@@ -78,6 +78,7 @@ pub async fn members(
         leaders: vec![(SCOPE.to_owned(), leader)],
         led,
         writers: Vec::new(),
+        archive: None,
         crowded: 0,
     }
 }
@@ -100,30 +101,60 @@ impl Servers {
 pub async fn watched(servers: &Servers, dialer: &Dialer, pods: &[PodAddress], deadline: Duration) -> Members {
     let own = pods.iter().map(|pod| ask(&servers.recovery, &servers.kept, dialer, pod, deadline));
     let (members, own) = tokio::join!(members(dialer, pods, None, deadline), join_all(own));
-    let takes = pods.iter().zip(own).filter(|(_, word)| matches!(word, Ok(false)));
-    let mut writers: Vec<String> = takes.map(|(pod, _)| pod.name.clone()).collect();
-    writers.sort();
-    Members { writers: vec![(SCOPE.to_owned(), writers)], ..members }
+    let words = pods.iter().zip(own);
+    let mut writing: Vec<(String, Option<Archive>)> = words
+        .filter_map(|(pod, word)| match word {
+            Ok(Word::Writes(archive)) => Some((pod.name.clone(), archive)),
+            Ok(Word::Follows) | Err(_) => None,
+        })
+        .collect();
+    writing.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let writers = writing.iter().map(|(pod, _)| pod.clone()).collect();
+    let archive = if writing.len() == 1 { writing.pop() } else { None };
+    let archive = archive.and_then(|(pod, archive)| Some((pod, archive?)));
+    Members { writers: vec![(SCOPE.to_owned(), writers)], archive, ..members }
 }
 
-/// Is it in recovery?
+/// Of the one that writes: what it archived, and what waits. A file whose name ends so waits.
+const ARCHIVE: &str = "select a.archived_count, count(r.name), min(r.name collate \"C\") \
+    from pg_stat_archiver a left join pg_ls_archive_statusdir() r on r.name like '%.ready' group by a.archived_count";
+
+/// A server's own word.
+enum Word {
+    Follows,
+    /// With what it says of its archive, if the user may ask.
+    Writes(Option<Archive>),
+}
+
+/// Is it in recovery, and if not, what of its archive?
 struct Recovery {
     credentials: Credentials,
 }
 
 impl Ask for Recovery {
     type Connection = Client;
-    type Answer = bool;
+    type Answer = Word;
     const PORT: u16 = PORT;
 
     async fn open(&self, stream: Box<dyn Stream>, what: &str) -> Result<Client, ClusterError> {
         session(stream, &self.credentials).await.map_err(|why| ClusterError::state(what, why))
     }
 
-    async fn ask(&self, client: &mut Client, what: &str) -> Result<bool, ClusterError> {
+    async fn ask(&self, client: &mut Client, what: &str) -> Result<Word, ClusterError> {
         let row = client.query_one("select pg_is_in_recovery()", &[]).await;
-        row.map(|row| row.get(0)).map_err(|error| ClusterError::state(what, words(&error)))
+        let row = row.map_err(|error| ClusterError::state(what, words(&error)))?;
+        if row.get(0) {
+            return Ok(Word::Follows);
+        }
+        Ok(Word::Writes(client.query_one(ARCHIVE, &[]).await.ok().map(|row| archive(&row))))
     }
+}
+
+fn archive(row: &tokio_postgres::Row) -> Archive {
+    let count = |column| u64::try_from(row.get::<_, i64>(column)).unwrap_or_default();
+    let first: Option<String> = row.get(2);
+    let first = first.map(|name| name.trim_end_matches(".ready").to_owned());
+    Archive { archived: count(0), waiting: count(1), first }
 }
 
 async fn status(dialer: &Dialer, pod: &PodAddress, deadline: Duration) -> Result<Status, ClusterError> {

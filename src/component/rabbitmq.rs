@@ -81,7 +81,15 @@ fn queues(pods: &[PodAddress], views: Vec<Result<View, String>>) -> Members {
         Ok(view) => member(pod, view, &leaders),
     });
     let members = members.collect();
-    Members { component: Component::Rabbitmq, members, leaders, led, writers: Vec::new(), crowded: 0 }
+    Members {
+        component: Component::Rabbitmq,
+        members,
+        leaders,
+        led,
+        writers: Vec::new(),
+        archive: None,
+        crowded: 0,
+    }
 }
 
 fn member(pod: &PodAddress, view: &View, leaders: &[(String, Leader)]) -> Member {

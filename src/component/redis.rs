@@ -54,7 +54,7 @@ pub async fn members(dialer: &Dialer, pods: &[PodAddress], deadline: Duration) -
         pods.iter().zip(&words).filter_map(|(pod, word)| Some((pod.name.as_str(), word.as_ref().ok()?)));
     let writers = writers(&said.collect::<Vec<_>>());
     let crowded = crowded(pods, &members);
-    Members { component: Component::Redis, members, leaders, led, writers, crowded }
+    Members { component: Component::Redis, members, leaders, led, writers, archive: None, crowded }
 }
 
 fn member(pod: &PodAddress, myself: &Myself, owners: &BTreeMap<&str, &Myself>) -> Member {

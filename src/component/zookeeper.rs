@@ -80,7 +80,7 @@ fn ensemble(pods: &[PodAddress], words: Vec<Result<Word, String>>) -> Members {
     let leader: Leader = leader.map(|(pod, word)| (pod.name.clone(), Some(word.epoch())));
     let led = leader.is_some();
     let leaders = vec![(SCOPE.to_owned(), leader)];
-    Members { component: Component::Zookeeper, members, leaders, led, writers, crowded: 0 }
+    Members { component: Component::Zookeeper, members, leaders, led, writers, archive: None, crowded: 0 }
 }
 
 async fn word_of(dialer: &Dialer, pod: &PodAddress, deadline: Duration) -> Result<Word, ClusterError> {

@@ -36,6 +36,7 @@ checks! {
     DirtyReads "dirty-reads";
     ReorderedWrites "reordered-writes";
     SingleWriter "single-writer";
+    ArchiveCurrent "archive-current";
     AlertFires "alert-fires";
     Breaker "breaker";
     Degraded "degraded";
@@ -82,7 +83,7 @@ pub struct CheckSpec {
     #[serde(default)]
     pub max_ratio_to_baseline: Option<f64>,
     /// `recovery-time`, `replicas-restored`, `alert-fires`: bound from injection. `single-writer`: how long two may take
-    /// writes; not at all when absent.
+    /// writes; not at all when absent. `archive-current`: how long a file may be the first that waits.
     #[serde(default)]
     pub max_seconds: Option<f64>,
     /// `recovery-time`: how long it must hold to count.
@@ -179,13 +180,15 @@ impl CheckSpec {
 
     fn fields(&self) -> [Field; 24] {
         use CheckKind::{
-            AlertFires, Amplification, Breaker, Degraded, DirtyReads, DuplicatedWrites, ErrorRate, Latency,
-            LostWrites, RecoveryTime, ReorderedWrites, ReplicasRestored, Scales, SingleWriter, StaleReads,
+            AlertFires, Amplification, ArchiveCurrent, Breaker, Degraded, DirtyReads, DuplicatedWrites,
+            ErrorRate, Latency, LostWrites, RecoveryTime, ReorderedWrites, ReplicasRestored, Scales,
+            SingleWriter, StaleReads,
         };
         const WINDOWED: &[CheckKind] = &[ErrorRate, Latency, Degraded, Amplification];
         const STORED: &[CheckKind] = &[LostWrites, DuplicatedWrites, ReorderedWrites, StaleReads, DirtyReads];
-        const MAY_BE_TIMED: &[CheckKind] = &[RecoveryTime, ReplicasRestored, AlertFires, SingleWriter];
-        const TIMED: &[CheckKind] = &[RecoveryTime, ReplicasRestored, AlertFires];
+        const MAY_BE_TIMED: &[CheckKind] =
+            &[RecoveryTime, ReplicasRestored, AlertFires, SingleWriter, ArchiveCurrent];
+        const TIMED: &[CheckKind] = &[RecoveryTime, ReplicasRestored, AlertFires, ArchiveCurrent];
         const OF_ONE: &[CheckKind] =
             &[ReplicasRestored, SingleWriter, AlertFires, Breaker, Amplification, Scales];
         const ONE: &[CheckKind] = &[Breaker, Amplification, Scales];
@@ -328,6 +331,9 @@ mod tests {
             "{check: amplification, component: inference, window: fault, maxRatio: 1.5}",
             "{check: amplification, component: frontend, window: recovery, maxPerRequest: 0.05}",
             "{check: amplification, component: frontend, window: recovery}",
+            "{check: archive-current, maxSeconds: 10}",
+            "{check: archive-current}",
+            "{check: archive-current, maxSeconds: 10, component: postgres}",
             "{check: stays-closed, max: 1}",
             "{check: stale-reads, store: jobs}",
             "{check: stale-reads, store: kafka}",

@@ -161,6 +161,18 @@ pub enum Observation {
         scope: String,
         pods: Vec<String>,
     },
+    /// What the member that takes writes says of its archive: changes. Without `pod`: it could not be asked, or none or several
+    /// take writes.
+    Archive {
+        component: Component,
+        pod: Option<String>,
+        /// Files that it gave to the archive, in all; counted anew when the server lost its statistics.
+        archived: u64,
+        /// Files that wait.
+        waiting: u64,
+        /// The first of them by name.
+        first: Option<String>,
+    },
     /// An alert by the word of Prometheus, which evaluates it, or of Alertmanager, which tells people.
     Alert {
         by: Component,

@@ -8,8 +8,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::Sink;
-use crate::component::{Leader, Members, redundancy};
-use crate::model::Observation;
+use crate::component::{Archive, Leader, Members, redundancy};
+use crate::model::{Component, Observation};
 
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -48,6 +48,7 @@ struct Told {
     members: BTreeMap<String, (bool, bool)>,
     redundancy: Option<(u32, u32)>,
     writers: BTreeMap<String, Vec<String>>,
+    archive: Option<(String, Archive)>,
 }
 
 impl Told {
@@ -75,6 +76,10 @@ impl Told {
         for (scope, pods) in self.writers_now(members) {
             sink.observe(Observation::Writers { component, scope, pods });
         }
+        if self.archive != members.archive {
+            self.archive.clone_from(&members.archive);
+            sink.observe(archive(component, members.archive.clone()));
+        }
         let said = (redundancy(members), want);
         if self.redundancy.replace(said) != Some(said) {
             sink.observe(Observation::Redundancy { component, have: said.0, want });
@@ -96,13 +101,19 @@ impl Told {
     }
 }
 
+fn archive(component: Component, said: Option<(String, Archive)>) -> Observation {
+    let (pod, archive) = said.unzip();
+    let Archive { archived, waiting, first } = archive.unwrap_or_default();
+    Observation::Archive { component, pod, archived, waiting, first }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
     use crate::component::Member;
-    use crate::model::{Component, Role};
+    use crate::model::Role;
 
     #[derive(Clone, Default)]
     struct Seen(Arc<Mutex<Vec<Observation>>>);
@@ -128,6 +139,7 @@ mod tests {
             leaders,
             led: leader.is_some(),
             writers: Vec::new(),
+            archive: None,
             crowded: 0,
         }
     }
@@ -160,5 +172,22 @@ mod tests {
             [1, 1, 2, 3, 4]
         );
         assert_eq!([look(&["b"]), look(&[])], [4, 5]);
+    }
+
+    #[test]
+    fn the_archive_is_told_when_it_changes_and_when_nobody_can_be_asked() {
+        let (seen, mut told) = (Seen::default(), Told::default());
+        let mut look = |said: Option<(&str, u64)>| {
+            let archive =
+                said.map(|(pod, archived)| (pod.to_owned(), Archive { archived, ..Archive::default() }));
+            told.tell(&Members { archive, ..members(Some("p-0")) }, 1, &seen);
+            let archives = |seen: &&Observation| matches!(seen, Observation::Archive { .. });
+            seen.0.lock().unwrap().iter().filter(archives).count()
+        };
+        assert_eq!(
+            [look(None), look(Some(("a", 1))), look(Some(("a", 1))), look(Some(("a", 2)))],
+            [0, 1, 1, 2]
+        );
+        assert_eq!([look(Some(("b", 2))), look(None), look(None)], [3, 4, 4]);
     }
 }

@@ -12,13 +12,13 @@ use super::step::with_step;
 use super::window::{FaultWindow, Injected, Injections, WindowError, window_seconds};
 use super::{
     Entry, Hook, Journal, JournalError, Load, LoadStart, Recorder, Reverted, RunningLoad, Stop, World,
-    all_restored, resolve, revert_all,
+    all_restored, archive_moved, resolve, revert_all,
 };
 use crate::check;
 use crate::cluster::chain;
 use crate::model::{
-    Experiment, ExperimentReport, Fact, FaultSpec, GateRecord, OnConflict, Operation, Phase, RunId,
-    RunOutcome, Scenario, Seed, Timeline, Verdict, Watch, Window, Windows,
+    CheckKind, Experiment, ExperimentReport, Fact, FaultSpec, GateRecord, OnConflict, Operation, Phase,
+    RunId, RunOutcome, Scenario, Seed, Timeline, Verdict, Watch, Window, Windows,
 };
 
 const TICK: Duration = Duration::from_millis(250);
@@ -338,6 +338,8 @@ async fn recovery<W: World, L: Load>(
     let stable_ms = context.experiment.stable_ms();
     let earliest_ms = since_ms + stable_ms;
     let latest_ms = context.now_ms() + u64::from(phases.recovery_max) * 1000;
+    // A failover gives it something at once, the loss of a replica only when a file is full or its time is over.
+    let archived = context.experiment.expect.iter().any(|spec| spec.check == CheckKind::ArchiveCurrent);
     while context.now_ms() < latest_ms {
         if context.stop.sleep(TICK).await.is_err() {
             return context.stopped();
@@ -346,8 +348,11 @@ async fn recovery<W: World, L: Load>(
             return RunOutcome::Broken(format!("the load ended early: {why}"));
         }
         let now_ms = context.now_ms();
-        let restored =
-            || context.recorder.look(0, |events| all_restored(events, since_ms, now_ms, stable_ms));
+        let restored = || {
+            context.recorder.look(0, |events| {
+                all_restored(events, since_ms, now_ms, stable_ms) && (!archived || archive_moved(events))
+            })
+        };
         if now_ms > earliest_ms && restored() {
             return RunOutcome::Completed;
         }

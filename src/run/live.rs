@@ -29,7 +29,6 @@ pub struct LiveWorld {
 }
 
 impl LiveWorld {
-    /// `cookie`: that of RabbitMQ's nodes.
     #[must_use]
     pub fn new(
         client: Client,
@@ -37,10 +36,9 @@ impl LiveWorld {
         dialer: Dialer,
         applier: Applier,
         credentials: Credentials,
-        cookie: String,
+        eyes: Eyes,
     ) -> Self {
-        let eyes = Arc::new(Eyes::new(dialer.clone(), credentials.clone(), cookie));
-        Self { client, namespace, dialer, applier, credentials, eyes }
+        Self { client, namespace, dialer, applier, credentials, eyes: Arc::new(eyes) }
     }
 
     /// What only some runs are judged by.

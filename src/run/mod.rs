@@ -43,6 +43,6 @@ pub use recorder::Recorder;
 pub use rehearse::Rehearsing;
 pub use revert::{Reverted, revert_all};
 pub use script::{Nowhere, Outside, Played, Reach, ScriptContext, Unanswered, find_program, run_script};
-pub use steady::{all_restored, not_restored, stack_restored};
+pub use steady::{all_restored, archive_moved, not_restored, stack_restored};
 pub use stop::Stop;
 pub use world::{Load, LoadStart, RunningLoad, Undone, World, WorldError};

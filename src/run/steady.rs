@@ -12,12 +12,13 @@ pub fn all_restored(events: &[Event], since_ms: u64, now_ms: u64, stable_ms: u64
     stack_restored(events) && nothing_is_left(events) && load_clean(events, since_ms, now_ms, stable_ms)
 }
 
-/// No alert that began after the faults did is still about, no caller leaves a host out, and no autoscaler wants more than
-/// it did before.
+/// No alert that began after the faults did is still about, no caller leaves a host out, no autoscaler wants more than
+/// it did before, and nothing is known to wait for the database's archive.
 fn nothing_is_left(events: &[Event]) -> bool {
     let mut alerts = BTreeSet::new();
     let mut ejecting = BTreeSet::new();
     let mut scales: BTreeMap<Component, (u32, u32)> = BTreeMap::new();
+    let mut archive_waits = false;
     let mut in_fault = false;
     for event in events {
         match &event.fact {
@@ -34,6 +35,9 @@ fn nothing_is_left(events: &[Event]) -> bool {
                 let scale = scales.entry(*component).or_insert((*desired, *desired));
                 *scale = if in_fault { (scale.0, *desired) } else { (*desired, *desired) };
             }
+            Fact::Observed(Observation::Archive { pod, first, .. }) => {
+                archive_waits = pod.is_none() || first.is_some();
+            }
             Fact::Observed(Observation::Breaker { component, caller, counts }) => {
                 if counts.ejected > 0 {
                     ejecting.insert((*component, caller));
@@ -44,7 +48,29 @@ fn nothing_is_left(events: &[Event]) -> bool {
             _ => {}
         }
     }
-    alerts.is_empty() && ejecting.is_empty() && scales.values().all(|(before, now)| now <= before)
+    !archive_waits
+        && alerts.is_empty()
+        && ejecting.is_empty()
+        && scales.values().all(|(before, now)| now <= before)
+}
+
+/// True when the member that takes writes last was seen to give its archive a file since the faults began.
+#[must_use]
+pub fn archive_moved(events: &[Event]) -> bool {
+    let (mut in_fault, mut moved) = (false, false);
+    let mut before: Option<(&String, u64)> = None;
+    for event in events {
+        match &event.fact {
+            Fact::PhaseStarted { phase: Phase::Fault } => in_fault = true,
+            Fact::Observed(Observation::Archive { pod: Some(pod), archived, .. }) => {
+                let same = before.filter(|(last, _)| *last == pod);
+                moved = in_fault && same.is_some_and(|(_, was)| moved || *archived > was);
+                before = Some((pod, *archived));
+            }
+            _ => {}
+        }
+    }
+    moved
 }
 
 /// True when the last word of every probe is good.
@@ -153,6 +179,51 @@ mod tests {
         };
         assert!(!nothing_is_left(&[scale(2), fault.clone(), scale(4)]));
         assert!(nothing_is_left(&[scale(2), scale(3), fault.clone(), scale(4), scale(3)]));
+    }
+
+    #[test]
+    fn nothing_may_be_known_to_wait_for_the_archive() {
+        let archive = |pod: Option<&str>, first: Option<&str>| Event {
+            at_ms: 1,
+            fact: Fact::Observed(Observation::Archive {
+                component: Component::Postgres,
+                pod: pod.map(str::to_owned),
+                archived: 3,
+                waiting: u64::from(first.is_some()),
+                first: first.map(str::to_owned),
+            }),
+        };
+        let (waits, done) = (archive(Some("p-0"), Some("3C")), archive(Some("p-0"), None));
+        assert!(!nothing_is_left(&[done.clone(), waits.clone()]));
+        assert!(!nothing_is_left(&[done.clone(), archive(None, None)]), "nobody says that it is over");
+        assert!(nothing_is_left(&[waits, done]));
+    }
+
+    #[test]
+    fn the_one_that_writes_must_have_given_something_to_its_archive() {
+        let fault = Event { at_ms: 1, fact: Fact::PhaseStarted { phase: Phase::Fault } };
+        let said = |pod: &str, archived| Event {
+            at_ms: 1,
+            fact: Fact::Observed(Observation::Archive {
+                component: Component::Postgres,
+                pod: Some(pod.to_owned()),
+                archived,
+                waiting: 0,
+                first: None,
+            }),
+        };
+        for (events, moved) in [
+            (vec![said("p-0", 3), fault.clone(), said("p-0", 4)], true),
+            (vec![said("p-0", 3), fault.clone(), said("p-0", 4), said("p-0", 4)], true),
+            (vec![said("p-0", 3), said("p-0", 4), fault.clone()], false),
+            (vec![said("p-0", 3), fault.clone(), said("p-1", 9)], false),
+            (vec![said("p-0", 3), fault.clone(), said("p-0", 4), said("p-1", 9)], false),
+            (vec![said("p-0", 3), fault.clone(), said("p-1", 9), said("p-1", 10)], true),
+            (vec![said("p-0", 3), fault.clone(), said("p-0", 0)], false),
+            (vec![fault], false),
+        ] {
+            assert_eq!(archive_moved(&events), moved, "{events:?}");
+        }
     }
 
     #[test]

@@ -81,7 +81,8 @@ fn look(state: &State) -> Vec<(String, Observation)> {
             let writer =
                 group.leader.iter().filter(|name| answers(state, name) && state.leader_serves(group));
             let (component, scope) = (group.component, group.scope.clone());
-            let pods = writer.cloned().collect();
+            let pods: Vec<String> = writer.cloned().collect();
+            seen.extend((component == Component::Postgres).then(|| archive(state, pods.first())));
             let writers = Observation::Writers { component, scope, pods };
             seen.push((format!("writers {}", group.scope), writers));
         }
@@ -107,6 +108,13 @@ fn look(state: &State) -> Vec<(String, Observation)> {
     seen.extend(redundancy(state));
     seen.extend(state.behaviour.scaled_until_ms.map(|until_ms| scale(state.now_ms < until_ms)));
     seen
+}
+
+/// A file a second, and none waits.
+fn archive(state: &State, writer: Option<&String>) -> (String, Observation) {
+    let archived = writer.map_or(0, |_| state.now_ms / 1000);
+    let (component, pod) = (Component::Postgres, writer.cloned());
+    ("archive".to_owned(), Observation::Archive { component, pod, archived, waiting: 0, first: None })
 }
 
 fn scale(more: bool) -> (String, Observation) {
