@@ -25,7 +25,7 @@ use nix::unistd::Pid;
 use super::super::error::{ProviderError, Result, io};
 use super::record::{read_json, write_json};
 use super::tree::{ProcessSpec, ProcessState, StartWhen, TreeSpec, TreeState};
-use super::weight::{self, Weight};
+use super::weight;
 
 const TICK_MS: u16 = 100;
 const BOOT_TICK_MS: u16 = 1000;
@@ -44,18 +44,19 @@ pub fn supervise(spec_file: &Path) -> Result<()> {
     prepare(&spec)?;
     let mut tree = Tree::new(&spec);
     let powered = Instant::now();
-    let mut booting = !spec.weights.is_empty();
+    let mut booting = (!spec.weights.is_empty()).then_some(0);
     let signals = block_signals().map_err(|error| io("watch signals of", spec_file)(error.into()))?;
     loop {
         tree.reap();
         tree.start_due();
         tree.publish()?;
         let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        if booting && powered.elapsed() >= weight::BOOT {
-            booting = false;
-            spec.weights.iter().try_for_each(Weight::serve)?;
+        let due = weight::doublings(powered.elapsed());
+        if booting.is_some() && booting != due {
+            booting = due;
+            spec.weights.iter().try_for_each(|weight| weight.give(booting))?;
         }
-        let wait = match (tree.all_run(), booting) {
+        let wait = match (tree.all_run(), booting.is_some()) {
             (false, _) => PollTimeout::from(TICK_MS),
             (true, true) => PollTimeout::from(BOOT_TICK_MS),
             (true, false) => PollTimeout::NONE,

@@ -13,8 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::super::error::{Result, io};
 use super::cgroup::hierarchies;
 
-/// A node's boot, measured from its power: on two cores a dozen servers are up after half a minute.
-pub const BOOT: Duration = Duration::from_secs(60);
+/// A node's boot, measured from its power: on two cores a dozen servers are up after half a minute, and the slow ones after
+/// one and a half. So what the node weighs is not made whole at once: the slow ones would starve those that serve.
+const BOOT: Duration = Duration::from_secs(60);
+/// From then on it doubles so often.
+const DOUBLES_EVERY: Duration = Duration::from_secs(20);
+/// As often as it takes from `BOOTING` to `PODS`, the heaviest.
+const DOUBLINGS: u32 = 3;
 
 /// Of cgroup v1's `cpu.shares`; v2's `cpu.weight` is 100 where this is 1024.
 const BOOTING: u64 = 1024;
@@ -48,9 +53,24 @@ fn v2(shares: u64) -> u64 {
     shares * 100 / 1024
 }
 
+/// How often the weight of a node that boots has doubled so long after its power; absent once the boot is over.
+#[must_use]
+pub fn doublings(powered: Duration) -> Option<u32> {
+    let Some(since) = powered.checked_sub(BOOT) else { return Some(0) };
+    let doubled = u32::try_from(since.as_secs() / DOUBLES_EVERY.as_secs()).unwrap_or(DOUBLINGS) + 1;
+    (doubled < DOUBLINGS).then_some(doubled)
+}
+
 impl Weight {
     pub fn boot(&self) -> Result<()> {
         fs::write(&self.file, self.boot.to_string()).map_err(io("write", &self.file))
+    }
+
+    /// What it weighs after so many doublings; whole without.
+    pub fn give(&self, doublings: Option<u32>) -> Result<()> {
+        let Some(doublings) = doublings else { return self.serve() };
+        let grown = self.boot.saturating_mul(1 << doublings.min(DOUBLINGS)).min(self.serve);
+        fs::write(&self.file, grown.to_string()).map_err(io("write", &self.file))
     }
 
     pub fn serve(&self) -> Result<()> {
@@ -71,6 +91,18 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), "1024");
         weight.serve().unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "8192");
+        assert_eq!(PODS, BOOTING << DOUBLINGS);
+        let given = |seconds| {
+            weight.give(doublings(Duration::from_secs(seconds))).unwrap();
+            fs::read_to_string(&file).unwrap()
+        };
+        assert_eq!(
+            [0, 59, 60, 79, 80, 99, 100, 9_999].map(given),
+            ["1024", "1024", "2048", "2048", "4096", "4096", "8192", "8192"]
+        );
+        let system = Weight { file: file.clone(), boot: BOOTING, serve: SYSTEM };
+        system.give(Some(2)).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "4096", "never more than what it is to weigh");
         assert_eq!((v2(BOOTING), v2(SYSTEM), v2(PODS)), (100, 400, 800));
     }
 }
