@@ -54,17 +54,18 @@ fn nothing_is_left(events: &[Event]) -> bool {
         && scales.values().all(|(before, now)| now <= before)
 }
 
-/// True when the member that takes writes last was seen to give its archive a file since the faults began.
+/// True when the member that takes writes last was seen to give its archive a file since the first injection, as the check
+/// `archive-current` counts.
 #[must_use]
 pub fn archive_moved(events: &[Event]) -> bool {
-    let (mut in_fault, mut moved) = (false, false);
+    let (mut injected, mut moved) = (false, false);
     let mut before: Option<(&String, u64)> = None;
     for event in events {
         match &event.fact {
-            Fact::PhaseStarted { phase: Phase::Fault } => in_fault = true,
+            Fact::FaultInjected { .. } => injected = true,
             Fact::Observed(Observation::Archive { pod: Some(pod), archived, .. }) => {
                 let same = before.filter(|(last, _)| *last == pod);
-                moved = in_fault && same.is_some_and(|(_, was)| moved || *archived > was);
+                moved = injected && same.is_some_and(|(_, was)| moved || *archived > was);
                 before = Some((pod, *archived));
             }
             _ => {}
@@ -127,7 +128,7 @@ fn load_clean(events: &[Event], since_ms: u64, now_ms: u64, stable_ms: u64) -> b
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BreakerCounts, LoadSecond};
+    use crate::model::{BreakerCounts, LoadSecond, Target};
 
     fn load(at_ms: u64, ok: u64, failed: u64) -> Event {
         Event {
@@ -201,7 +202,10 @@ mod tests {
 
     #[test]
     fn the_one_that_writes_must_have_given_something_to_its_archive() {
-        let fault = Event { at_ms: 1, fact: Fact::PhaseStarted { phase: Phase::Fault } };
+        let object = "pod/n/p-0".to_owned();
+        let target = Target { object, node: None, component: None, role: None, because: String::new() };
+        let injected = Fact::FaultInjected { fault: 0, kind: "pod-kill".into(), target };
+        let fault = Event { at_ms: 1, fact: injected };
         let said = |pod: &str, archived| Event {
             at_ms: 1,
             fact: Fact::Observed(Observation::Archive {

@@ -63,18 +63,18 @@ pub fn doublings(powered: Duration) -> Option<u32> {
 
 impl Weight {
     pub fn boot(&self) -> Result<()> {
-        fs::write(&self.file, self.boot.to_string()).map_err(io("write", &self.file))
+        self.give(Some(0))
+    }
+
+    pub fn serve(&self) -> Result<()> {
+        self.give(None)
     }
 
     /// What it weighs after so many doublings; whole without.
     pub fn give(&self, doublings: Option<u32>) -> Result<()> {
-        let Some(doublings) = doublings else { return self.serve() };
-        let grown = self.boot.saturating_mul(1 << doublings.min(DOUBLINGS)).min(self.serve);
-        fs::write(&self.file, grown.to_string()).map_err(io("write", &self.file))
-    }
-
-    pub fn serve(&self) -> Result<()> {
-        fs::write(&self.file, self.serve.to_string()).map_err(io("write", &self.file))
+        let grown = |doublings: u32| self.boot.saturating_mul(1 << doublings.min(DOUBLINGS)).min(self.serve);
+        fs::write(&self.file, doublings.map_or(self.serve, grown).to_string())
+            .map_err(io("write", &self.file))
     }
 }
 
